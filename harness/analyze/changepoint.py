@@ -1,0 +1,152 @@
+"""When a share of bad events changed, and how sure that is. Statistics on arrays, nothing else.
+
+*Did it rise above its budget?* A one-sided sequential likelihood-ratio test (Page's CUSUM) of
+Bernoulli events: the budget against each of a few higher shares. While the true share is within
+the budget, the likelihood ratio from any fixed start is a non-negative supermartingale, so by
+Ville's inequality it ever reaches ``e**h`` with probability at most ``e**-h``. A CUSUM is the
+best of n such starts, taken over K alternatives and m objectives; the union bound gives
+
+    P(a healthy run of n events crosses) <= n K m e**-h = alpha   for   h = log(n K m / alpha)
+
+It needs no simulation, no independence between objectives, and holds for any share within the
+budget. It is conservative (measured: far below alpha), which delays the *decision* a little and the
+back-dated instant not at all.
+
+*When exactly?* The decision comes late; the change is dated back by maximum likelihood with the
+shares before and after estimated from the data (for known shares that is the argmin of the
+cumulative log likelihood ratio). The interval is every candidate whose profile likelihood is within
+``DROP`` of the best. With known shares, by Ville on either side, it misses the truth with
+probability at most ``1 - (1 - e**-DROP)**2``; the margin in ``DROP`` beyond that pays for estimating
+them. See D. Siegmund, "Confidence sets in change-point problems", 1988.
+"""
+
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+ALPHA: Final = 0.01
+"""Chance that a whole healthy run is said to be hurt, over all its objectives."""
+ODDS: Final = (1.5, 2.0, 4.0, 10.0, 30.0, 100.0)
+"""The alternatives, as multiples of the budget's odds: from barely over it to a total outage."""
+COVERAGE: Final = 0.95
+DROP: Final = -log(1 - sqrt(COVERAGE)) + 0.5
+"""3.68 nats for known shares, and half a nat for not knowing them (calibrated in the tests)."""
+_LEAST_BUDGET: Final = 1e-9  # a budget of nothing: any bad event is then overwhelming evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """The test's decision: the share has been over its budget since about ``start``.
+
+    Indices of events: ``start`` is where the evidence began, ``at`` where it sufficed.
+    """
+
+    start: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A dated change: event ``index`` is the first of the new regime; with 95 % confidence the
+    first one lies in ``[low, high]``. ``before`` and ``after`` are the mean shares either side.
+    """
+
+    index: int
+    low: int
+    high: int
+    before: float
+    after: float
+
+
+def threshold(events: int, objectives: int = 1, alpha: float = ALPHA) -> float:
+    """The evidence needed, in nats, for a run of so many events; see the module."""
+    return log(max(1, events) * len(ODDS) * max(1, objectives) / alpha)
+
+
+def first_crossing(
+    bad: Bools, budget: float, enough: float, n_min: int = 1
+) -> Crossing | None:
+    """Find where the share of ``bad`` (n,) is first known to exceed ``budget``.
+
+    ``enough``: the threshold in nats; ``n_min``: events there must be since the evidence began.
+    ``None`` when it never is.
+    """
+    if budget >= 1 or not len(bad):
+        return None
+    healthy = max(budget, _LEAST_BUDGET)
+    found = [_crossing(bad, healthy, p, enough, n_min) for p in _alternatives(healthy)]
+    return min((c for c in found if c is not None), key=lambda c: (c.at, c.start), default=None)
+
+
+def date_change(
+    bad: Bools, first: int, last: int, way: Literal["rise", "fall"]
+) -> Change | None:
+    """Date one step of the share of ``bad`` (n,), known to lie at an event in [first, last].
+
+    ``None`` when no split of the events goes that way.
+    """
+    count = len(bad)
+    first, last = max(0, first), min(last, count - 1)
+    if last < first:
+        return None
+    at = np.arange(first, last + 1)
+    before_n, after_n = at.astype(float), (count - at).astype(float)
+    total = np.concatenate(([0], np.cumsum(bad)))
+    before_x = total[at].astype(float)
+    after_x = float(total[-1]) - before_x
+    likelihood = _likelihood(before_x, before_n) + _likelihood(after_x, after_n)
+    up = after_x * np.maximum(before_n, 1) > before_x * after_n
+    down = after_x * before_n < before_x * after_n
+    likelihood[~(up if way == "rise" else down)] = -np.inf
+    best = int(np.argmax(likelihood))
+    if not np.isfinite(likelihood[best]):
+        return None
+    near = np.flatnonzero(likelihood >= likelihood[best] - DROP)
+    return Change(
+        first + best,
+        first + int(near[0]),
+        first + int(near[-1]),
+        float(before_x[best] / before_n[best]) if before_n[best] else 0.0,
+        float(after_x[best] / after_n[best]),
+    )
+
+
+def known_shares_miss() -> float:
+    """The chance that the interval misses the truth, were the shares known (an upper bound)."""
+    return 1 - (1 - exp(-DROP)) ** 2
+
+
+def _alternatives(budget: float) -> tuple[float, ...]:
+    odds = budget / (1 - budget)
+    found = tuple(odds * times / (1 + odds * times) for times in ODDS)
+    # A tiny budget's hundredfold is still tiny: let a plain outage be one of the alternatives.
+    return found if found[-1] > 0.4 else (*found[:-1], 0.5)
+
+
+def _crossing(
+    bad: Bools, healthy: float, hurt: float, enough: float, n_min: int
+) -> Crossing | None:
+    steps = np.where(bad, log(hurt / healthy), log((1 - hurt) / (1 - healthy)))
+    walk = np.concatenate(([0.0], np.cumsum(steps)))
+    floor = np.minimum.accumulate(walk)
+    place = np.arange(len(walk))
+    start = np.maximum.accumulate(np.where(walk <= floor, place, 0))
+    over = (walk - floor >= enough) & (place - start >= n_min)
+    at = int(np.argmax(over))
+    return Crossing(int(start[at]), at - 1) if over[at] else None
+
+
+def _likelihood(bad: Floats, count: Floats) -> Floats:
+    """Log likelihood of ``bad`` of ``count`` events at their own share; 0 for no events."""
+    good = count - bad
+    share = np.divide(bad, count, out=np.zeros_like(bad), where=count > 0)
+    out: Floats = bad * np.log(np.where(bad > 0, share, 1.0)) + good * np.log(
+        np.where(good > 0, 1 - share, 1.0)
+    )
+    return out

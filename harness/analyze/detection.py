@@ -1,0 +1,117 @@
+"""When the stack noticed, and what was done about it: the only marks read off the stack itself."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from harness.model.analysis import Estimate, Mark
+from harness.model.events import Alerted, ClockRead
+from harness.model.record import Record, Series
+
+ALERTS = "ALERTS"
+EVALUATION_S = 1.0  # assumed where too few samples are on record to tell
+
+
+def detected(record: Record, by: Mapping[str, str], from_s: float, until_s: float) -> Mark:
+    """Find the first alert that matches ``by`` (any, when empty) in [from_s, until_s).
+
+    The arrival of a notification at the harness's webhook; where none arrived, the first raw
+    firing sample. Right-censored at ``until_s`` when there is neither.
+    """
+    what = f"alert with {spell_labels(by)}" if by else "alert of any name (the scenario names none)"
+    for alert in record.alerts:
+        if from_s <= alert.t < until_s and alert.status == "firing" and matches(by, alert.labels):
+            return Mark(
+                "t_detect",
+                Estimate(alert.t, alert.t, alert.t),
+                f"first notification of an {what} to reach the harness's webhook",
+            )
+    times = [
+        float(series.t[i])
+        for series in firing(record, by)
+        for i in np.flatnonzero(series.value > 0)
+        if from_s <= series.t[i] < until_s
+    ]
+    if times:
+        at_s, bound_s = min(times), clock_bound_s(record)
+        return Mark(
+            "t_detect",
+            Estimate(at_s, at_s - bound_s, at_s + bound_s),
+            f"first firing sample of an {what}: no notification reached the webhook",
+        )
+    return Mark(
+        "t_detect", Estimate(until_s, until_s, until_s, censored=True), f"no {what} was seen"
+    )
+
+
+def already_firing(record: Record, by: Mapping[str, str], at_s: float) -> str | None:
+    """Name a matching alert that was firing at an instant; ``None`` if there was none."""
+    latest: dict[tuple[tuple[str, str], ...], Alerted] = {}
+    for alert in record.alerts:
+        if alert.t < at_s and matches(by, alert.labels):
+            latest[tuple(sorted(alert.labels.items()))] = alert
+    for alert in latest.values():
+        if alert.status == "firing":
+            return alert.labels.get("alertname", spell_labels(alert.labels))
+    for series in firing(record, by):
+        seen = int(series.t.searchsorted(at_s)) - 1
+        fresh_s = 2.5 * (spacing_s([series]) or EVALUATION_S)
+        if seen >= 0 and at_s - series.t[seen] <= fresh_s and series.value[seen] > 0:
+            return series.labels.get("alertname", spell_labels(series.labels))
+    return None
+
+
+def acted(record: Record, from_s: float, heal_s: float, until_s: float) -> Mark:
+    """Find the first audit entry in [from_s, until_s)."""
+    bound_s = clock_bound_s(record)
+    for action in record.actions:
+        if from_s <= action.t < until_s:
+            when = "" if action.t <= heal_s else ", after the heal had begun"
+            return Mark(
+                "t_act",
+                Estimate(action.t, action.t - bound_s, action.t + bound_s),
+                f"first audit entry since the injection: {action.what} by {action.who}{when}",
+            )
+    return Mark("t_act", None, "the audit trail has no entry since the injection")
+
+
+def firing(record: Record, by: Mapping[str, str]) -> list[Series]:
+    """The exported series of matching alerts that say ``firing``."""
+    return [
+        series
+        for series in record.series
+        if series.name == ALERTS
+        and series.labels.get("alertstate") == "firing"
+        and matches(by, series.labels)
+    ]
+
+
+def matches(by: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Say whether every matcher finds its exact value."""
+    return all(labels.get(name) == value for name, value in by.items())
+
+
+def spell_labels(labels: Mapping[str, str]) -> str:
+    """Write labels as people match them: ``alertname=FeatureMissing``."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items())) or "no labels"
+
+
+def clock_bound_s(record: Record) -> float:
+    """By how much at most a time taken from the stack's clock may be wrong."""
+    return max((read.bound_s for read in record.of(ClockRead)), default=0.0)
+
+
+def scrape_s(record: Record) -> float | None:
+    """The scrape interval, as the exported samples show it; ``None`` if they cannot say."""
+    return spacing_s([s for s in record.series if not s.name.startswith(ALERTS)])
+
+
+def evaluation_s(record: Record) -> float | None:
+    """The rule evaluation interval, as the samples of the alerts show it."""
+    return spacing_s([s for s in record.series if s.name == ALERTS])
+
+
+def spacing_s(series: list[Series]) -> float | None:
+    """The median time between samples of one series, over all of them."""
+    gaps = [np.median(np.diff(s.t)) for s in series if len(s.t) > 1]
+    return round(float(np.median(gaps)), 3) if gaps else None

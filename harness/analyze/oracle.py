@@ -1,0 +1,109 @@
+"""What users got, objective by objective: the ground truth of every mark but detection.
+
+It is built from the harness's own requests and nothing else, so that it stays independent of the
+stack's monitoring. Requests stand at the instant they were due.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analyze.slis import OracleEvents, oracle_events
+from harness.model.record import FaultSpan, Record
+from harness.model.slo import Objective, Slo
+
+MIN_BAD_EVENTS: Final = 5  # the bad events that the fastest alert's threshold must stand for
+STEP_S: Final = 1.0
+_SLACK: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One record's ground truth, held against one SLO. ``hold_s`` is H of the marks."""
+
+    record: Record
+    slo: Slo
+    hold_s: float
+
+    @cached_property
+    def events(self) -> Mapping[str, OracleEvents]:
+        """The events of each objective, by its name; one whose SLI counts no events is missing."""
+        found = {
+            o.name: oracle_events(o.sli, self.record.requests, self.slo)
+            for o in self.slo.objectives
+        }
+        return {name: events for name, events in found.items() if events is not None}
+
+    @cached_property
+    def window_s(self) -> float:
+        """The short window: the SLO's, or where traffic is thin, one that can hold ``n_min`` events
+        (half as long again, since arrivals are uneven), as H is.
+        """
+        record = self.record
+        length_s = record.load_end_s - (record.load_start_s or 0.0)
+        rate = len(record.requests) / length_s if length_s > 0 else 0.0
+        needed = max((self.n_min(o) for o in self.slo.objectives), default=1)
+        short_s = self.slo.short_window_s
+        if not rate or rate * short_s >= needed:
+            return short_s
+        return min(max(short_s, self.hold_s), 1.5 * needed / rate)
+
+    def n_min(self, objective: Objective) -> int:
+        """How many events a window must hold to be judged: enough for ``MIN_BAD_EVENTS`` bad ones
+        at the threshold of the fastest alert.
+        """
+        burn = max((tier.burn for tier in self.slo.tiers), default=1.0)
+        share = min(1.0, burn * objective.budget)
+        return ceil(MIN_BAD_EVENTS / share) if share > 0 else 1
+
+    def misses(self, objective: Objective, starts_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,) which short windows from ``starts_s`` (n,) miss the objective, or cannot say."""
+        events = self.events[objective.name]
+        bad = np.concatenate(([0], np.cumsum(events.bad)))
+        low = events.due_s.searchsorted(starts_s)
+        high = events.due_s.searchsorted(starts_s + self.window_s)
+        count = high - low
+        over = bad[high] - bad[low] > objective.budget * count + _SLACK
+        missed: NDArray[np.bool_] = over | (count < self.n_min(objective))
+        return missed
+
+    def window_starts(self, start_s: float, end_s: float) -> NDArray[np.float64]:
+        """Starts of the short windows that fit in ``[start_s, end_s]``, one every ``STEP_S``."""
+        room_s = end_s - start_s - self.window_s
+        count = int(room_s / STEP_S + _SLACK) + 1 if room_s >= 0 else 0
+        return start_s + STEP_S * np.arange(count)
+
+    def lag_near_s(self, at_s: float, around_s: float = 1.0) -> float:
+        """How late requests left around an instant: by so much an instant may be blurred."""
+        near = self.record.requests.between(at_s - around_s, at_s + around_s)
+        return max(0.0, float(near.lag_s.max())) if len(near) else 0.0
+
+    def before_s(self, span: FaultSpan) -> float:
+        """From when the run was healthy before this fault: the baseline, or the last heal."""
+        baseline = self.record.phases.get("baseline")
+        start_s = baseline[0] if baseline else (self.record.load_start_s or 0.0)
+        starts = injected_after(span)
+        healed = [s.healed_s for s in self.record.spans if s.healed_s and s.healed_s <= starts]
+        return max([start_s, *healed])
+
+    def until_s(self, span: FaultSpan) -> float:
+        """Until when this fault's incident is watched: the next fault that starts after its heal,
+        or the end of the load.
+        """
+        end_s = self.record.load_end_s
+        if span.healing_s is not None:
+            starts = sorted(injected_after(s) for s in self.record.spans if s.id != span.id)
+            later = bisect_left(starts, span.healing_s)
+            end_s = min([end_s, *starts[later : later + 1]])
+        return end_s
+
+
+def injected_after(span: FaultSpan) -> float:
+    """The earliest instant at which a fault may have been in force."""
+    return span.intended_s if span.not_before_s is None else span.not_before_s

@@ -1,0 +1,79 @@
+"""What a stack may let you do to it.
+
+A fault names the capability it needs as the type of its ``target``; a stack offers a capability by
+having the methods. Neither imports the other, and which faults fit which stacks is computed. Each
+capability is something that a real failure or a real operator could do: none is a hook in the
+stack.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from harness.model.events import Json
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRule:
+    """How rows of the feature feed are spoilt on their way to the store.
+
+    Which entities are hit is a seeded hash of their id, so that it is the same on every read, in
+    every process and on every stack.
+    """
+
+    features: tuple[str, ...]
+    fraction: float
+    mode: Literal["null", "absent"]
+    salt: str
+
+    def hits(self, entity: str) -> bool:
+        """Say whether this entity's row is spoilt."""
+        digest = hashlib.blake2b(f"{self.salt}/{entity}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < self.fraction * 2**64
+
+    def spoil(self, entity: str, features: Mapping[str, float | None]) -> dict[str, float | None]:
+        """Return the row as the store will get it."""
+        if not self.hits(entity):
+            return dict(features)
+        if self.mode == "absent":
+            return {n: v for n, v in features.items() if n not in self.features}
+        return {n: None if n in self.features else v for n, v in features.items()}
+
+    def to_json(self) -> Json:
+        """Carry it to another process."""
+        return {
+            "features": list(self.features),
+            "fraction": self.fraction,
+            "mode": self.mode,
+            "salt": self.salt,
+        }
+
+    @classmethod
+    def from_json(cls, body: Json) -> "FeedRule":
+        """Read it back."""
+        return cls(tuple(body["features"]), body["fraction"], body["mode"], body["salt"])
+
+
+@runtime_checkable
+class FeedRewritable(Protocol):
+    """The feed that the store is filled from passes a place where its rows can be rewritten."""
+
+    def feed_features(self) -> Sequence[str]:
+        """The names of the features that the feed carries."""
+
+    async def feed_route(self) -> Json:
+        """How the feed is routed now; only reads."""
+
+    async def rewrite_feed(self, rule: FeedRule, route: Json) -> None:
+        """Route the feed through something that spoils rows by ``rule``, in place of any other."""
+
+    async def restore_feed(self, route: Json | None) -> None:
+        """Route the feed as ``route`` says (``None``: as the stack was built), stop what rewrote
+        it, and have the pipeline write again what was spoilt. Does nothing to a healthy feed.
+        """
+
+    async def spoilt_share(self, rule: FeedRule) -> tuple[float, int]:
+        """Read the store: of the entities about to be asked for that ``rule`` hits, the share whose
+        stored row lacks the rule's features, and how many were looked at.
+        """

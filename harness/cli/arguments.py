@@ -1,0 +1,130 @@
+"""What the command line says, and which module carries it out."""
+
+import argparse
+import importlib
+import sys
+
+EXIT_CODES = """exit codes:
+  0  pass
+  1  fail
+  2  the scenario or the call is wrong
+  3  unknown: the run could not tell, which is never a pass
+  4  aborted for safety
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return its exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.verb is None:
+        parser.print_help()
+        return 2
+    from harness.cli.errors import explained
+
+    module = importlib.import_module(f"harness.cli.{args.module}")
+    try:
+        code: int = explained(module.main, args)
+    except BrokenPipeError:  # `gameday faults | head`
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gameday",
+        description="Game days for ML serving: break a real stack on purpose, and measure how long "
+        "it takes to detect, mitigate and recover.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    _run_verbs(verbs)
+    _look_verbs(verbs)
+    _stack_verb(verbs)
+    return parser
+
+
+def _add(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    verb: str,
+    words: str,
+    module: str | None = None,
+) -> argparse.ArgumentParser:
+    sub = verbs.add_parser(verb, help=words, description=words)
+    sub.set_defaults(module=module or verb)
+    return sub
+
+
+def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = _add(verbs, "run", "run scenarios and judge them")
+    plan = _add(verbs, "plan", "print what a run would do, and do nothing")
+    check = _add(
+        verbs, "check", "validate scenarios: syntax, names, and phases long enough to judge"
+    )
+    for sub in (run, plan, check):
+        many = sub is not plan
+        sub.add_argument(
+            "scenario",
+            nargs="+" if many else None,
+            metavar="SCENARIO",
+            help="a scenario file" + (", or a folder of them" if many else ""),
+        )
+        sub.add_argument("--stack", metavar="NAME", help="play it on another stack")
+        sub.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="an ordinary setting of the stack, as in the scenario's `stack:`; a list is "
+            "written a,b and an empty one none",
+        )
+    for sub in (run, plan):
+        sub.add_argument("--seed", type=int, help="roll the dice from this seed instead")
+    run.add_argument("--out", metavar="FOLDER", help="where to make the run's folder")
+    run.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    run.add_argument("--quiet", action="store_true", help="only the verdict")
+
+
+def _look_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    faults = _add(verbs, "faults", "list the faults, or describe one")
+    faults.add_argument("name", nargs="?", metavar="NAME")
+    report = _add(verbs, "report", "judge a run again from its record alone, and report it")
+    report.add_argument("run", metavar="RUN", help="a run's id or folder, or 'last'")
+    report.add_argument(
+        "--format",
+        default="text",
+        metavar="NAME",
+        help="text (default), html, markdown, json, junit",
+    )
+    report.add_argument("--out", metavar="FILE", help="write it there instead of to the terminal")
+    runs = _add(verbs, "runs", "list the runs on this machine, newest first")
+    runs.add_argument("--last", type=int, default=20, metavar="N", help="at most N (default 20)")
+    heal = _add(verbs, "heal", "finish the job of a dead run: heal its faults, take its stack down")
+    heal.add_argument("run", nargs="?", metavar="RUN", help="only this run (default: every one)")
+    new = _add(verbs, "new", "write a scenario to edit")
+    new.add_argument("name", metavar="NAME", help="its name; the file is NAME.yaml")
+    new.add_argument("--fault", default="drop_features", metavar="FAULT", help="which fault to use")
+    docs = _add(verbs, "docs", "print what is generated: the fault catalogue or the JSON Schema")
+    docs.add_argument("what", choices=("faults", "schema"))
+
+
+def _stack_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    stack = _add(verbs, "stack", "stand up a stack and leave it running, look at it, take it down")
+    actions = stack.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, words in (
+        ("up", "stand one up, print its addresses, leave it running"),
+        ("status", "say what runs"),
+        ("down", "take it down"),
+    ):
+        sub = actions.add_parser(action, help=words, description=words)
+        sub.add_argument("--name", default="local", metavar="NAME", help="which stack (local)")
+        if action == "up":
+            sub.add_argument(
+                "--set",
+                action="append",
+                default=[],
+                metavar="KEY=VALUE",
+                help="an ordinary setting of the stack",
+            )

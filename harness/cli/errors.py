@@ -1,0 +1,38 @@
+"""From an exception to one clear line and an exit code; a traceback is never shown to a user."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from harness.catalog import CatalogError
+from harness.parse.document import ParseError
+from harness.plan import PlanError
+from harness.protocols import StackError
+from harness.schema import ParamError
+
+USAGE, UNKNOWN = 2, 3
+
+
+class Usage(Exception):
+    """The call is wrong; the message says what to write instead."""
+
+
+def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Carry out a verb, and explain what went wrong."""
+    from harness.run.folder import FolderError
+
+    try:
+        return verb(args)
+    except (ParseError, PlanError, CatalogError, ParamError, Usage, FolderError) as wrong:
+        return _say(str(wrong), USAGE)
+    except StackError as broken:
+        return _say(str(broken), UNKNOWN)
+    except KeyboardInterrupt:
+        return _say("stopped", UNKNOWN)
+    except OSError as error:
+        return _say(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), UNKNOWN)
+
+
+def _say(text: str, code: int) -> int:
+    print(f"gameday: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,124 @@
+"""From a path on the command line to a checked scenario with its SLO."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import parse, schema
+from harness.catalog import Catalog
+from harness.cli.errors import Usage
+from harness.model.plan import Plan, Topology
+from harness.model.scenario import Scenario
+from harness.model.slo import Slo
+from harness.parse.document import MAX_BYTES, ParseError, too_big
+from harness.plan import plan
+from harness.protocols import Stack
+
+SHIPPED = Path(__file__).resolve().parents[2] / "scenarios"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scenario, read and checked."""
+
+    path: Path
+    scenario: Scenario
+    slo: Slo
+    slo_text: str
+    catalog: Catalog
+
+    def stack(self) -> Stack:
+        """Make its stack, not yet up."""
+        cls = self.catalog.stack(self.scenario.stack)
+        return schema.build(cls, self.scenario.stack_params)
+
+    def plan(self, topology: Topology, seed: int | None = None) -> Plan:
+        """Roll its dice. A plan that cannot be judged is an error of the file."""
+        try:
+            return plan(self.scenario, self.slo, topology, seed=seed)
+        except ValueError as wrong:
+            raise ParseError(str(self.path), 1, str(wrong)) from None
+
+
+def paths(given: Iterable[str]) -> list[Path]:
+    """Resolve files and folders; a folder means every scenario below it. Raises ``Usage``."""
+    found: list[Path] = []
+    for name in given:
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*.yaml") if "slos" not in p.parts)
+            if not inside:
+                raise Usage(f"{name}: no scenario (*.yaml) in this folder")
+            found += inside
+        elif not path.exists() and (shipped := SHIPPED / f"{name}.yaml").is_file():
+            found.append(shipped)
+        else:
+            found.append(path)
+    return found
+
+
+def read(
+    path: Path, catalog: Catalog, *, stack: str | None = None, settings: Iterable[str] = ()
+) -> Source:
+    """Read one scenario and the SLO it names. Raises ``ParseError``."""
+    text = text_of(path)
+    scenario = parse.scenario(text, catalog, source=str(path), stack=stack)
+    if changes := settings_of(settings):
+        params = {**scenario.stack_params, **changes}
+        schema.build(catalog.stack(scenario.stack), params)
+        scenario = dataclasses.replace(scenario, stack_params=params)
+    slo_path = _slo_path(path, scenario.slo)
+    slo_text = text_of(slo_path)
+    slo = parse.slo(slo_text, name=scenario.slo, source=str(slo_path))
+    return Source(path, scenario, slo, slo_text, catalog)
+
+
+def text_of(path: Path) -> str:
+    """Read a text file, bounded. Raises ``ParseError`` for one that is not there or not text."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+            size = path.stat().st_size
+    except OSError as error:
+        raise ParseError(str(path), 1, f"cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise too_big(str(path), size)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ParseError(
+            str(path), 1, "this is not a text file; a scenario is YAML in UTF-8"
+        ) from None
+
+
+def settings_of(given: Iterable[str]) -> Mapping[str, object]:
+    """Read ``--set KEY=VALUE`` pairs. Raises ``Usage``."""
+    from harness.parse.document import document
+
+    out: dict[str, object] = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise Usage(f"--set {item!r} should be KEY=VALUE")
+        if value == "none":
+            out[key] = []
+        elif "," in value:
+            out[key] = [part for part in value.split(",") if part]
+        else:
+            out[key] = document(value or "''", f"--set {key}").plain()
+    return out
+
+
+def _slo_path(scenario: Path, name: str) -> Path:
+    file = f"{name}.yaml"
+    folder = scenario.resolve().parent
+    places = (folder / "slos" / file, folder.parent / "slos" / file, folder / file)
+    for place in (*places, SHIPPED / "slos" / file):
+        if place.is_file():
+            return place
+    raise ParseError(
+        str(scenario),
+        1,
+        f"slo: no SLO file called {name!r}; looked for {places[0]} and {places[1]}",
+    )

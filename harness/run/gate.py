@@ -1,0 +1,47 @@
+"""The steady-state gate: an unhealthy stack is never injected.
+
+One of the two judgements a run makes (the other is the abort guard); both are events of the record.
+No data is not steady.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from harness.model.slo import Slo
+from harness.protocols import Reading
+from harness.run.tally import Second
+
+LOOK_BACK = 10  # seconds
+ENOUGH = 5  # seconds with requests
+
+
+def steady(
+    seconds: Sequence[Second],
+    slo: Slo,
+    firing: Sequence[Mapping[str, str]],
+    readings: Sequence[Reading],
+) -> tuple[bool, str]:
+    """Decide from the last ten seconds, the alerts firing now and the latest probes."""
+    recent = [s for s in seconds[-LOOK_BACK:] if s.completed]
+    if len(recent) < ENOUGH:
+        return False, f"only {len(recent)} of the last {LOOK_BACK} seconds had requests"
+    if firing:
+        names = ", ".join(sorted({labels.get("alertname", "?") for labels in firing}))
+        return False, f"alerts were firing already: {names}"
+    down = sorted(r.node for r in readings if r.probe == "replica_ready" and r.value < 1)
+    if down:
+        return False, f"not ready: {', '.join(down)}"
+    words = []
+    for objective in slo.objectives:
+        parts = [(getattr(s, objective.sli), s.completed) for s in recent]
+        known = [(value, n) for value, n in parts if value is not None]
+        total = sum(n for _, n in known)
+        if not total:
+            return False, f"no data on {objective.sli}"
+        value = sum(v * n for v, n in known) / total
+        if value < objective.target:
+            return (
+                False,
+                f"{objective.sli} was {value:.2%}, below its target {objective.target:.2%}",
+            )
+        words.append(f"{objective.sli} {value:.2%}")
+    return True, ", ".join(words) + ", no alert firing, every replica ready"

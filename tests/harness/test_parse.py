@@ -1,0 +1,192 @@
+"""Everything that people, and people who wish us ill, put into a scenario file."""
+
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harness import parse
+from harness.model.scenario import ExpectMark, ExpectQuiet, ExpectSli, Mode
+from harness.parse import ParseError
+from tests.conftest import CATALOG, ROOT
+
+GOOD = (ROOT / "scenarios" / "core" / "drop_features.yaml").read_text("utf-8")
+SLO = (ROOT / "scenarios" / "slos" / "flights.yaml").read_text("utf-8")
+
+
+def read(text):
+    return parse.scenario(text, CATALOG, source="x.yaml")
+
+
+def line_of(text, words):
+    return next(n for n, line in enumerate(text.splitlines(), 1) if words in line)
+
+
+def test_the_core_scenario_is_read_as_it_is_written():
+    scenario = read(GOOD)
+    assert scenario.name == "drop_features" and scenario.stack == "local"
+    assert scenario.phases_s == {"warmup": 10, "baseline": 25, "fault": 32, "recovery": 32}
+    assert scenario.load.rate_per_s == 120 and scenario.load.arrivals == "poisson"
+    (step,) = scenario.faults
+    assert step.params == {"fraction": 1.0} and step.pick == "all" and step.for_s == 30
+    kinds = [type(e) for e in scenario.expect]
+    assert kinds[:3] == [ExpectMark] * 3 and ExpectSli in kinds
+    assert not scenario.placebo
+
+
+def test_the_placebo_is_one():
+    scenario = read((ROOT / "scenarios" / "core" / "placebo.yaml").read_text("utf-8"))
+    assert scenario.placebo and ExpectQuiet("alerts") in scenario.expect
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "words"),
+    [
+        ("seed: 11", "sead: 11", "sead", "unknown key 'sead'; it takes name, why"),
+        ("drop_features: {severity", "drop_featurs: {severity", "drop_featurs", "there is drop_"),
+        ("for: 30s", "for: 30", "for: 30", "write it with a unit"),
+        ("severity: 5", "severity: 9", "severity", "it goes from 1 (mildest) to 5"),
+        ("{severity: 5}", "{fraction: 7}", "fraction", "above its maximum of 1"),
+        ("{severity: 5}", "{speed: 7}", "speed", "it takes features, fraction"),
+        ("stack: local", "stack: cloud", "stack: cloud", "no stack called 'cloud'; there is"),
+        ("stack: local", "stack: {local: {size: 3}}", "size", "unknown parameter 'size'"),
+        ("all feed", "all moons", "all moons", "roles:"),
+        ("all feed", "9 feed", "9 feed", "of 1 nodes"),
+        ("rate: 120/s", "rate: 120", "rate", "write it with a unit, like 120/s"),
+        ("rate: 120/s", "rate: 0/s", "rate", "above 0/s"),
+        ("poisson", "bursty", "bursty", "not one of constant, poisson"),
+        ("  - detected:", "  - noticed:", "noticed", "unknown expectation 'noticed'"),
+        ("sli: success_ratio", "sli: sucess_ratio", "sucess", "not one of success_ratio"),
+        ("at_least: 99%", "at_least: 990%", "990%", "between 0 and 1"),
+        ("during: fault", "during: chaos", "chaos", "not one of warmup, baseline"),
+        ("seed: 11", "seed: eleven", "eleven", "should be a whole number"),
+        ("slo: flights", "", "", "the key 'slo' is missing"),
+        ("name: drop_features", "name: ../../etc/passwd", "name", "letters, digits"),
+        ("warmup: 10s, ", "", "phases", "the key 'warmup' is missing"),
+        ("seed: 11", "seed: 11\nseed: 12", "seed: 12", "there twice"),
+        ("seed: 11", "seed: !!python/object:os.system 11", "python", "is not supported"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_the_remedy(old, new, at, words):
+    text = GOOD.replace(old, new, 1)
+    assert text != GOOD
+    with pytest.raises(ParseError) as wrong:
+        read(text)
+    assert words in str(wrong.value)
+    assert str(wrong.value).startswith("x.yaml:")
+    if at:
+        assert wrong.value.line == line_of(text, at)
+    assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a\n- b",
+        "42",
+        "{",
+        "a: b: c",
+        "\0\0\0",
+        "%YAML 9",
+        "&a [*a]",
+        "? [a, b] : c",
+        "--- a\n--- b",
+        "[" * 50_000,
+        "{a: " * 20_000,
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 8)}]\n"
+                  for i in range(9)),
+        "x" * 10_000_000,
+        "name: " + "\u202e\ud83d\ude00" .encode("utf-16", "surrogatepass").decode("utf-16"),
+        "name: ~\nwhy: ~\nstack: ~\nslo: ~\nload: ~\nphases: ~\nexpect: ~",
+    ],
+    ids=range(16),
+)  # fmt: skip
+def test_garbage_and_bombs_are_refused_at_once(text):
+    started = time.monotonic()
+    with pytest.raises(ParseError):
+        read(text)
+    assert time.monotonic() - started < 5
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.sampled_from(
+            "name why stack slo load phases expect seed hold faults where at for within by".split()
+        )
+        | st.text(max_size=8),
+        inner,
+        max_size=8,
+    ),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(trees)
+@example({"name": "x", "faults": [{}]})
+def test_no_tree_of_values_gets_past_as_anything_but_a_good_error(tree):
+    import json
+
+    with pytest.raises(ParseError):
+        read(json.dumps(tree))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_scenario_with_random_damage_is_read_or_refused_never_a_crash(data):
+    start = data.draw(st.integers(0, len(GOOD) - 1))
+    length = data.draw(st.integers(0, 40))
+    text = GOOD[:start] + data.draw(st.text(max_size=10)) + GOOD[start + length :]
+    try:
+        assert read(text).name
+    except ParseError as wrong:
+        assert str(wrong).startswith("x.yaml:")
+
+
+def test_a_relative_bound_and_the_modes_are_read():
+    text = GOOD.replace(
+        "{sli: success_ratio, at_least: 99%, during: fault}",
+        "{sli: latency_p99_ms, at_most: 1.5x baseline, during: recovery}",
+    )
+    expect = next(e for e in read(text).expect if isinstance(e, ExpectSli))
+    assert expect.mode is Mode.OVERALL and expect.bound.times_baseline
+    assert expect.bound.value == 1.5 and expect.during == "recovery"
+
+
+def test_another_stack_is_played_with_its_own_settings():
+    text = GOOD.replace("stack: local", "stack: {local: {runbooks: []}}")
+    assert read(text).stack_params == {"runbooks": []}
+    other = parse.scenario(text, CATALOG, stack="simulated")
+    assert other.stack == "simulated" and other.stack_params == {}
+
+
+def test_the_slo_is_read():
+    slo = parse.slo(SLO, name="flights")
+    targets = {o.sli: o.target for o in slo.objectives}
+    assert targets == {"success_ratio": 0.99, "paired_correctness": 0.97}
+    assert slo.late_after_s == 1.0 and slo.short_window_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("target: 0.99", "target: 1", "leaves no error budget"),
+        ("target: 0.99", "target: 99", "between 0 and 1"),
+        ("gameday/sli: success_ratio", "gameday/sli: latency", "not one of"),
+        ("kind: AlertProfile", "kind: AlertPolicy", "not SLO or AlertProfile"),
+        ("short: 5s", "short: 5", "write it with a unit"),
+        ("short: 5s", "short: 5m", "no longer than the long one"),
+        ("burn: 14.4", "burn: fast", "positive number"),
+    ],
+)
+def test_a_wrong_slo_is_refused_with_its_line(old, new, words):
+    assert old in SLO
+    with pytest.raises(ParseError, match=r"^slo\.yaml:\d+: ") as wrong:
+        parse.slo(SLO.replace(old, new), name="flights", source="slo.yaml")
+    assert words in str(wrong.value)
