@@ -10,28 +10,33 @@ Only the double arrow touches the world. Everything on its left can be printed b
 breaks; everything on its right can be done again, years later, from the record alone.
 
 Start reading at ``harness.model`` (the nouns) and ``harness.protocols`` (the seams). The names
-below are all that a fault, a stack or a report needs.
+below are all that a fault, a stack or a report needs. They are
+loaded when first used, because ``gameday --help`` should not wait for all of them.
 """
 
-from harness.capabilities import FeedRewritable, FeedRule
-from harness.catalog import fault, report, stack
-from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
-from harness.model.events import Json, Undo
-from harness.model.plan import Node, Topology
-from harness.model.record import Window
-from harness.protocols import (
-    Answer,
-    AuditEntry,
-    Cases,
-    Endpoint,
-    Evidence,
-    Notification,
-    RawSeries,
-    Reading,
-    Site,
-    StackError,
-)
-from harness.schema import param
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.capabilities import FeedRewritable, FeedRule
+    from harness.catalog import fault, report, stack
+    from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
+    from harness.model.events import Json, Undo
+    from harness.model.plan import Node, Topology
+    from harness.model.record import Window
+    from harness.protocols import (
+        Answer,
+        AuditEntry,
+        Cases,
+        Endpoint,
+        Evidence,
+        Notification,
+        RawSeries,
+        Reading,
+        Site,
+        StackError,
+    )
+    from harness.schema import param
 
 __all__ = (
     "Analysis",
@@ -63,3 +68,42 @@ __all__ = (
     "report",
     "stack",
 )
+
+_HOMES = {
+    "harness.capabilities": ("FeedRewritable", "FeedRule"),
+    "harness.catalog": ("fault", "report", "stack"),
+    "harness.model.analysis": (
+        "Analysis",
+        "Estimate",
+        "Finding",
+        "Incident",
+        "Mark",
+        "Measure",
+        "Verdict",
+    ),
+    "harness.model.events": ("Json", "Undo"),
+    "harness.model.plan": ("Node", "Topology"),
+    "harness.model.record": ("Window",),
+    "harness.protocols": (
+        "Answer",
+        "AuditEntry",
+        "Cases",
+        "Endpoint",
+        "Evidence",
+        "Notification",
+        "RawSeries",
+        "Reading",
+        "Site",
+        "StackError",
+    ),
+    "harness.schema": ("param",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value

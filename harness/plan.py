@@ -35,7 +35,7 @@ def plan(scenario: Scenario, slo: Slo, topology: Topology, *, seed: int | None =
         starts[phase] = clock_s
         clock_s += scenario.phases_s[phase]
     hold = hold_s(scenario, slo)
-    _refuse_unjudgeable(scenario, hold)
+    refuse_unjudgeable(scenario, slo)
     steps: list[Step] = [Enter(at_s, phase) for phase, at_s in starts.items()]
     dice, phase_dice = _dice(seed, "faults"), _dice(seed, "phase")
     for number, fault in enumerate(scenario.faults, 1):
@@ -55,7 +55,9 @@ def hold_s(scenario: Scenario, slo: Slo) -> float:
     return max(2 * slo.short_window_s, n_min / scenario.load.rate_per_s, scenario.hold_s)
 
 
-def _refuse_unjudgeable(scenario: Scenario, hold: float) -> None:
+def refuse_unjudgeable(scenario: Scenario, slo: Slo) -> None:
+    """Raise ``PlanError`` when the phases are too short for the bounds that are to be judged."""
+    hold = hold_s(scenario, slo)
     fault_s, recovery_s = scenario.phases_s["fault"], scenario.phases_s["recovery"]
     for step in scenario.faults:
         needed_s = step.at_s + step.for_s + PHASE_SPREAD_S

@@ -44,6 +44,8 @@ def ratio(text: object) -> float:
 
 def spell(duration_s: float) -> str:
     """Write a duration the way a person would type it."""
+    if duration_s >= 1000:
+        return f"{duration_s:.0f}s"
     if duration_s >= 1 or duration_s == 0:
         return f"{duration_s:.4g}s"
     if duration_s >= 1e-3:

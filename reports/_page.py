@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.model.analysis import Analysis, Finding, Incident, Mark, Measure, Trace
+from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Trace
 from harness.model.scenario import PHASES, Phase
 from reports._svg.chart import Chart, Line, draw, is_log
 from reports._svg.draw import NARROW, SMALL, WIDE
@@ -59,6 +59,11 @@ class Page:
     lanes: tuple[str, ...]
     traces: tuple[Figure, ...]
     reproduce: tuple[str, ...]
+
+    def since(self, at: Estimate) -> Estimate:
+        """Move an instant of run time to the report's clock."""
+        zero = self.clock.zero_s
+        return Estimate(at.value_s - zero, at.low_s - zero, at.high_s - zero, at.censored)
 
 
 def page(analysis: Analysis) -> Page:

@@ -171,7 +171,7 @@ def _percent(value: float) -> str:
 
 def _short(value: float) -> str:
     size = abs(value)
-    if size == int(size) and size < 1e6:
+    if not math.isfinite(size) or (size < 1e6 and size == int(size)):
         return plain_number(value, 0)
     return plain_number(value, 0 if size >= 100 else 1 if size >= 10 else 2)
 

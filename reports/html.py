@@ -55,7 +55,7 @@ def _environment() -> "Environment":
             "word": lambda verdict: _words.WORD[verdict],
             "estimate": _words.spell_estimate,
             "interval": _words.spell_interval,
-            "length": _words.spell_length,
+            "took": _words.spell_length,
             "value": _words.spell_value,
             "plain": _words.plain_number,
             "durations": _words.durations,

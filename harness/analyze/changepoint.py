@@ -14,10 +14,10 @@ back-dated instant not at all.
 
 *When exactly?* The decision comes late; the change is dated back by maximum likelihood with the
 shares before and after estimated from the data (for known shares that is the argmin of the
-cumulative log likelihood ratio). The interval is every candidate whose profile likelihood is within
-``DROP`` of the best. With known shares, by Ville on either side, it misses the truth with
-probability at most ``1 - (1 - e**-DROP)**2``; the margin in ``DROP`` beyond that pays for estimating
-them. See D. Siegmund, "Confidence sets in change-point problems", 1988.
+cumulative log likelihood ratio). The interval is every candidate whose profile likelihood is
+within ``DROP`` of the best. With known shares, by Ville on either side, it misses the truth with
+probability at most ``1 - (1 - e**-DROP)**2``; the margin in ``DROP`` beyond that pays for
+estimating them. See D. Siegmund, "Confidence sets in change-point problems", 1988.
 """
 
 from dataclasses import dataclass
@@ -69,9 +69,7 @@ def threshold(events: int, objectives: int = 1, alpha: float = ALPHA) -> float:
     return log(max(1, events) * len(ODDS) * max(1, objectives) / alpha)
 
 
-def first_crossing(
-    bad: Bools, budget: float, enough: float, n_min: int = 1
-) -> Crossing | None:
+def first_crossing(bad: Bools, budget: float, enough: float, n_min: int = 1) -> Crossing | None:
     """Find where the share of ``bad`` (n,) is first known to exceed ``budget``.
 
     ``enough``: the threshold in nats; ``n_min``: events there must be since the evidence began.
@@ -84,9 +82,7 @@ def first_crossing(
     return min((c for c in found if c is not None), key=lambda c: (c.at, c.start), default=None)
 
 
-def date_change(
-    bad: Bools, first: int, last: int, way: Literal["rise", "fall"]
-) -> Change | None:
+def date_change(bad: Bools, first: int, last: int, way: Literal["rise", "fall"]) -> Change | None:
     """Date one step of the share of ``bad`` (n,), known to lie at an event in [first, last].
 
     ``None`` when no split of the events goes that way.

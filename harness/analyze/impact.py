@@ -87,8 +87,8 @@ def _impact_on(
     end = int(low) + crossing.at + 1
     change = date_change(events.bad[start:end], int(low) - start, end - start - 1, "rise")
     if change is None:  # it was as bad before: date it by the test's own start
-        at = crossing.start + int(low) - start
-        change = Change(at, int(low) - start, at, objective.budget, objective.budget)
+        first = crossing.start + int(low) - start
+        change = Change(first, int(low) - start, first, objective.budget, objective.budget)
     at = _instant(oracle, events, start, change, from_s)
     return Impact(objective, at, change.before, change.after)
 
@@ -104,8 +104,8 @@ def _fall(
     start_s = max(hurt.value_s, last_s - STEP_S)
     end_s = min(heal_s, last_s + short_s + oracle.hold_s)
     start, end = (int(i) for i in events.due_s.searchsorted([start_s, end_s]))
-    first, last = (int(i) - start for i in events.due_s.searchsorted([last_s, last_s + 2 * short_s]))
-    change = date_change(events.bad[start:end], max(1, first), last, "fall")
+    first, last = events.due_s.searchsorted([last_s, last_s + 2 * short_s]) - start
+    change = date_change(events.bad[start:end], max(1, int(first)), int(last), "fall")
     if change is None:  # nothing fell: the window missed for want of events
         return Estimate(last_s + short_s, last_s, last_s + short_s)
     return _instant(oracle, events, start, change, hurt.low_s)

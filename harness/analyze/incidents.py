@@ -35,8 +35,7 @@ def _safely(oracle: Oracle, span: FaultSpan, by: Mapping[str, str]) -> Incident:
     except Exception as error:
         why = f"its marks could not be computed: {error!r}"
         mark = Mark("t_inject", None, why)
-        nothing = (None,) * 6
-        return Incident(span.id, span.fault, "invalid", (mark,), *nothing, None, 0, why)
+        return _assemble(span, "invalid", (mark,), (None,) * 3, (None,) * 3, None, 0, why)
 
 
 def _incident(oracle: Oracle, span: FaultSpan, marks: Marks) -> Incident:
@@ -46,20 +45,42 @@ def _incident(oracle: Oracle, span: FaultSpan, marks: Marks) -> Incident:
     ends = (marks.detect.at, marks.mitigate.at, marks.recover.at)
     if outcome == "invalid":
         start = hurt = None
-    ttd, ttm, ttr = (_time(start, end) for end in ends)
-    from_impact = tuple(_time(hurt, end) for end in ends)
-    return Incident(
-        span.id,
-        span.fault,
+    return _assemble(
+        span,
         outcome,
         marks.all(),
-        ttd,
-        ttm,
-        ttr,
-        *from_impact,
+        tuple(_time(start, end) for end in ends),
+        tuple(_time(hurt, end) for end in ends),
         marks.hurt.objective.name if marks.hurt else None,
         bad,
         marks.invalid or note,
+    )
+
+
+def _assemble(
+    span: FaultSpan,
+    outcome: Outcome,
+    marks: tuple[Mark, ...],
+    from_inject: tuple[Estimate | None, ...],
+    from_impact: tuple[Estimate | None, ...],
+    objective: str | None,
+    bad: int,
+    note: str,
+) -> Incident:
+    return Incident(
+        fault_id=span.id,
+        fault=span.fault,
+        outcome=outcome,
+        marks=marks,
+        ttd=from_inject[0],
+        ttm=from_inject[1],
+        ttr=from_inject[2],
+        ttd_from_impact=from_impact[0],
+        ttm_from_impact=from_impact[1],
+        ttr_from_impact=from_impact[2],
+        objective=objective,
+        bad_events=bad,
+        budget_note=note,
     )
 
 

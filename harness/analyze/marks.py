@@ -72,7 +72,7 @@ def find_marks(oracle: Oracle, span: FaultSpan, by: Mapping[str, str]) -> Marks:
         heal,
         recover,
         hurt,
-        _invalid(oracle, in_force, by),
+        _invalid(oracle, span, in_force, by),
     )
 
 
@@ -134,12 +134,17 @@ def _ends(oracle: Oracle, span: FaultSpan, hurt: Impact | None) -> tuple[Mark, M
     return Mark("t_mitigate", served.at, served.how), Mark("t_recover", back.at, back.how)
 
 
-def _invalid(oracle: Oracle, in_force: Estimate, by: Mapping[str, str]) -> str:
+def _invalid(oracle: Oracle, span: FaultSpan, in_force: Estimate, by: Mapping[str, str]) -> str:
     blur_s, limit_s = in_force.high_s - in_force.low_s, blur_limit_s(oracle)
     if blur_s > limit_s:
         return (
             f"the injection is known to {blur_s:.2f} s only, and at most {limit_s:.2f} s can be "
             "counted from"
         )
+    if not any(
+        oracle.count(o, in_force.low_s, oracle.until_s(span)) >= oracle.n_min(o)
+        for o in oracle.slo.objectives
+    ):
+        return "too few requests are on record since the injection to say who was hurt"
     name = already_firing(oracle.record, by, in_force.low_s)
     return f"alert {name} was already firing at the injection" if name else ""

@@ -62,6 +62,14 @@ class Oracle:
         share = min(1.0, burn * objective.budget)
         return ceil(MIN_BAD_EVENTS / share) if share > 0 else 1
 
+    def count(self, objective: Objective, start_s: float, end_s: float) -> int:
+        """How many events of an objective fell due in ``[start_s, end_s)``."""
+        events = self.events.get(objective.name)
+        if events is None:
+            return 0
+        low, high = events.due_s.searchsorted([start_s, end_s])
+        return int(high - low)
+
     def misses(self, objective: Objective, starts_s: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) which short windows from ``starts_s`` (n,) miss the objective, or cannot say."""
         events = self.events[objective.name]
@@ -77,7 +85,8 @@ class Oracle:
         """Starts of the short windows that fit in ``[start_s, end_s]``, one every ``STEP_S``."""
         room_s = end_s - start_s - self.window_s
         count = int(room_s / STEP_S + _SLACK) + 1 if room_s >= 0 else 0
-        return start_s + STEP_S * np.arange(count)
+        starts_s: NDArray[np.float64] = start_s + STEP_S * np.arange(count, dtype=np.float64)
+        return starts_s
 
     def lag_near_s(self, at_s: float, around_s: float = 1.0) -> float:
         """How late requests left around an instant: by so much an instant may be blurred."""

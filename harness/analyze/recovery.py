@@ -129,7 +129,8 @@ def sli_band(oracle: Oracle, named: Named, usual: Window) -> Band | None:
     if not values:
         return None
     if named.unit == "ratio":
-        resolved = EVENTS_TO_RESOLVE / max(1.0, float(np.median([len(w.requests) for w in windows])))
+        count = float(np.median([len(w.requests) for w in windows]))
+        resolved = EVENTS_TO_RESOLVE / max(1.0, count)
     else:
         resolved = LATENCY_TO_RESOLVE * oracle.slo.late_after_s * 1e3
     margin = max(max(values) - min(values), resolved)

@@ -16,7 +16,7 @@ def main(args: argparse.Namespace) -> int:
     for path in sources.paths(args.scenario):
         try:
             source = sources.read(path, catalog, stack=args.stack, settings=args.set)
-            source.plan(source.stack().topology())
+            source.check()
         except ParseError as error:
             print(f"gameday: {error}", file=sys.stderr)
             wrong += 1

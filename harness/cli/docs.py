@@ -6,6 +6,12 @@ import json
 from harness import schema
 from harness.catalog import Catalog
 from harness.cli.faults import describe
+from harness.model.scenario import PHASES, Mode
+from harness.model.slis import SLI_NAMES
+
+DURATION = {"type": "string", "pattern": r"^\d+(\.\d+)?(us|ms|s|m|h)$"}
+RATE = {"type": "string", "pattern": r"^\d+(\.\d+)?/(s|m)$"}
+TEXT = {"type": "string"}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -24,10 +30,48 @@ def faults(catalog: Catalog) -> str:
 
 def scenario_schema(catalog: Catalog) -> str:
     """The JSON Schema of a scenario file, for editors."""
-    from harness.model.scenario import PHASES, Mode
-    from harness.model.slis import SLI_NAMES
+    stacks = {name: schema.json_schema(catalog.stack(name)) for name in catalog.stacks.names()}
+    one_stack = _object(stacks, []) | {"maxProperties": 1}
+    load = {"arrivals": {"enum": ["constant", "poisson"]}, "rate": RATE}
+    body = _object(
+        {
+            "name": TEXT | {"pattern": "^[A-Za-z0-9_-]{1,80}$"},
+            "why": TEXT,
+            "stack": {"anyOf": [{"enum": list(stacks)}, one_stack]},
+            "slo": TEXT,
+            "seed": {"type": "integer"},
+            "load": _object(load, ["arrivals", "rate"]),
+            "phases": _object(dict.fromkeys(PHASES, DURATION), list(PHASES)),
+            "hold": DURATION,
+            "absorbed": {"enum": ["ok", "unknown"]},
+            "faults": {"type": "array", "items": _fault(catalog)},
+            "expect": {"type": "array", "minItems": 1, "items": _expect()},
+        },
+        ["name", "why", "stack", "slo", "load", "phases", "expect"],
+    )
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "gameday scenario"}
+    return json.dumps(head | body, indent=2) + "\n"
 
-    duration = {"type": "string", "pattern": r"^\d+(\.\d+)?(us|ms|s|m|h)$"}
+
+def _fault(catalog: Catalog) -> dict[str, object]:
+    severity = {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 5,
+        "description": "one of the five published severities, 1 the mildest",
+    }
+    properties: dict[str, object] = {}
+    for name in catalog.faults.names():
+        body = schema.json_schema(catalog.fault(name))
+        own = body["properties"]
+        assert isinstance(own, dict)
+        properties[name] = body | {"properties": {"severity": severity} | own}
+    return _object(
+        properties | {"where": TEXT, "at": DURATION, "for": DURATION}, ["where", "at", "for"]
+    )
+
+
+def _expect() -> dict[str, object]:
     bound = {"type": ["string", "number"]}
     sli = _object(
         {
@@ -38,58 +82,14 @@ def scenario_schema(catalog: Catalog) -> str:
         },
         ["sli"],
     )
-    quiet = {
-        "anyOf": [
-            _object({"allow": {"type": "array", "items": {"type": "string"}}}, []),
-            {"type": "null"},
-        ]
-    }
-    expect: dict[str, object] = {str(mode): sli for mode in Mode}
-    expect |= {"no_alerts": quiet, "no_actions": quiet}
-    expect |= {
-        mark: _object({"within": duration}, ["within"]) for mark in ("mitigated", "recovered")
-    }
-    expect["detected"] = _object(
-        {"within": duration, "by": {"type": "object", "additionalProperties": {"type": "string"}}},
-        ["within"],
-    )
-    names = catalog.faults.names()
-    fault = _object(
-        {name: _with_severity(schema.json_schema(catalog.fault(name))) for name in names}
-        | {"where": {"type": "string"}, "at": duration, "for": duration},
-        ["where", "at", "for"],
-    )
-    stacks = {name: schema.json_schema(catalog.stack(name)) for name in catalog.stacks.names()}
-    body = _object(
-        {
-            "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,80}$"},
-            "why": {"type": "string"},
-            "stack": {
-                "anyOf": [{"enum": list(stacks)}, _object(stacks, []) | {"maxProperties": 1}]
-            },
-            "slo": {"type": "string"},
-            "seed": {"type": "integer"},
-            "load": _object(
-                {
-                    "arrivals": {"enum": ["constant", "poisson"]},
-                    "rate": {"type": "string", "pattern": r"^\d+(\.\d+)?/(s|m)$"},
-                },
-                ["arrivals", "rate"],
-            ),
-            "phases": _object({phase: duration for phase in PHASES}, list(PHASES)),
-            "hold": duration,
-            "absorbed": {"enum": ["ok", "unknown"]},
-            "faults": {"type": "array", "items": fault},
-            "expect": {
-                "type": "array",
-                "minItems": 1,
-                "items": _object(expect, []) | {"minProperties": 1, "maxProperties": 1},
-            },
-        },
-        ["name", "why", "stack", "slo", "load", "phases", "expect"],
-    )
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "gameday scenario"}
-    return json.dumps(head | body, indent=2) + "\n"
+    quiet = {"anyOf": [_object({"allow": {"type": "array", "items": TEXT}}, []), {"type": "null"}]}
+    labels = {"type": "object", "additionalProperties": TEXT}
+    within = _object({"within": DURATION}, ["within"])
+    kinds: dict[str, object] = {str(mode): sli for mode in Mode}
+    kinds |= {"no_alerts": quiet, "no_actions": quiet}
+    kinds |= {"detected": _object({"within": DURATION, "by": labels}, ["within"])}
+    kinds |= {"mitigated": within, "recovered": within}
+    return _object(kinds, []) | {"minProperties": 1, "maxProperties": 1}
 
 
 def _object(properties: object, required: list[str]) -> dict[str, object]:
@@ -99,15 +99,3 @@ def _object(properties: object, required: list[str]) -> dict[str, object]:
         "properties": properties,
         "required": required,
     }
-
-
-def _with_severity(body: dict[str, object]) -> dict[str, object]:
-    severity = {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 5,
-        "description": "one of the five published severities, 1 the mildest",
-    }
-    properties = body["properties"]
-    assert isinstance(properties, dict)
-    return body | {"properties": {"severity": severity} | properties}

@@ -149,7 +149,8 @@ class _Screen:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._phase, self._second = "starting", None
+        self._phase = "starting"
+        self._second: Second | None = None
         self._faults: dict[str, str] = {}
         self._alerts: dict[str, str] = {}
         self._log: deque[str] = deque(maxlen=LOG_LINES)

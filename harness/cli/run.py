@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
         for path in sources.paths(args.scenario)
     ]
     for source in read:  # refuse all before the first is run
-        source.plan(source.stack().topology(), args.seed)
+        source.check()
     ended = []
     for source in read:
         code, analysis = run_one(source, args)

@@ -12,7 +12,7 @@ from harness.model.plan import Plan, Topology
 from harness.model.scenario import Scenario
 from harness.model.slo import Slo
 from harness.parse.document import MAX_BYTES, ParseError, too_big
-from harness.plan import plan
+from harness.plan import plan, refuse_unjudgeable
 from harness.protocols import Stack
 
 SHIPPED = Path(__file__).resolve().parents[2] / "scenarios"
@@ -32,6 +32,13 @@ class Source:
         """Make its stack, not yet up."""
         cls = self.catalog.stack(self.scenario.stack)
         return schema.build(cls, self.scenario.stack_params)
+
+    def check(self) -> None:
+        """Refuse phases too short for what is to be judged, without rolling any dice."""
+        try:
+            refuse_unjudgeable(self.scenario, self.slo)
+        except ValueError as wrong:
+            raise ParseError(str(self.path), 1, str(wrong)) from None
 
     def plan(self, topology: Topology, seed: int | None = None) -> Plan:
         """Roll its dice. A plan that cannot be judged is an error of the file."""

@@ -57,7 +57,7 @@ async def _bring_up(stack: Stack, folder: Path, state: Path) -> None:
 
     await stack.up(Site(folder=str(folder), say=say))
     assert isinstance(stack, Served)
-    state.write_text(json.dumps(stack.state()), encoding="utf-8")
+    await asyncio.to_thread(state.write_text, json.dumps(stack.state()), "utf-8")
     _print_addresses(stack)
     print(f"\nlogs in {folder}; take it down with `gameday stack down`")
 

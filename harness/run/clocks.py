@@ -96,6 +96,8 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if not handle._scheduled:  # type: ignore[attr-defined]
+            return  # it has run already: every finished sleep cancels its timer
         self._cancelled_timers += 1
         if self._cancelled_timers > _LITTER and self._cancelled_timers * 2 > len(self._timers):
             self._timers[:] = [entry for entry in self._timers if not entry[2].cancelled()]
@@ -109,6 +111,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         now_s = self._now_s
         while timers and timers[0][0] <= now_s:
             handle = heappop(timers)[2]
+            handle._scheduled = False  # type: ignore[attr-defined]
             if handle._cancelled:
                 self._cancelled_timers -= 1
             else:

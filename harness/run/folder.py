@@ -10,8 +10,8 @@
 ``load/``          what the load process was given, and its log
 =================  ================================================================================
 
-Runs live under ``$GAMEDAY_HOME``, else ``$XDG_STATE_HOME/gameday``, else ``~/.local/state/gameday``;
-never in the source tree.
+Runs live under ``$GAMEDAY_HOME``, else ``$XDG_STATE_HOME/gameday``, else
+``~/.local/state/gameday``; never in the source tree.
 """
 
 import json
@@ -100,8 +100,8 @@ def create(run: str, parent: Path | None = None) -> Folder:
             (path / name).mkdir()
     except OSError as error:
         raise FolderError(
-            f"cannot make the run folder {path}: {error.strerror}; set GAMEDAY_HOME to a folder that "
-            "can be written"
+            f"cannot make the run folder {path}: {error.strerror}; set GAMEDAY_HOME to a folder "
+            "that can be written"
         ) from None
     return Folder(path)
 

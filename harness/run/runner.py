@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from harness.model import events as ev
 from harness.model.plan import Enter, Heal, Inject, Plan
 from harness.model.record import Series
-from harness.protocols import Cases, Journal, Notification, Reading, Served, Site, Stack
+from harness.protocols import Journal, Notification, Reading, Served, Site, Stack
 from harness.run import folder as folders
 from harness.run.drive import Drive, drive_for
 from harness.run.folder import Folder

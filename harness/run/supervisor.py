@@ -141,7 +141,7 @@ async def mend(
 ) -> None:
     """Heal, and do not believe it until ``verify`` says that the fault is out of force."""
     await fault.heal(stack, nodes, undo)
-    while await fault.verify(stack, nodes):
+    while await fault.verify(stack, nodes):  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(POLL_S)
 
 

@@ -90,6 +90,8 @@ def _service(axis: Axis, incident: Incident, y: float) -> str:
     served = mitigate or recover
     to_s = axis.scale.high if served is None else served.value_s
     x, to_x = axis.x(impact.value_s), axis.x(to_s)
+    inject = _at(incident, "t_inject")
+    inject_x = x if inject is None else axis.x(inject.value_s)
     length = f"{max(to_s - impact.value_s, 0.0):.1f} s"
     more = "+, to the end of the record" if served is None else ""
     parts = [box(x, y, to_x, 18, "hurt", f"users hurt, {length}{more}")]
@@ -105,7 +107,7 @@ def _service(axis: Axis, incident: Incident, y: float) -> str:
     if mitigate is None:
         parts.append(_caption(axis, x, to_x, y + 13.5, texts, "on-hurt"))
     else:
-        parts.append(_beside(axis, x, y + 13.5, texts))
+        parts.append(_beside(axis, min(x, inject_x), y + 13.5, texts))
     return "".join(parts)
 
 

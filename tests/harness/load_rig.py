@@ -75,7 +75,7 @@ class Outcome:
 
 
 def every(period_s: float, count: int) -> NDArray[np.float64]:
-    return np.arange(count) * period_s
+    return np.arange(count, dtype=np.float64) * np.float64(period_s)
 
 
 def only(case: int, count: int) -> Cases:

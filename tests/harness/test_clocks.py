@@ -136,6 +136,17 @@ def test_cancelled_timers_are_swept_out() -> None:
     assert kept == list(range(0, 20_000, 1000))
 
 
+def test_finished_sleeps_are_not_taken_for_cancelled_timers() -> None:
+    async def main() -> int:
+        for _ in range(100):
+            await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, clocks.VirtualTimeLoop)
+        return loop._cancelled_timers
+
+    assert run(main()) == 0
+
+
 def test_a_timer_cancelled_at_its_own_instant_does_not_run() -> None:
     ran: list[str] = []
 

@@ -114,14 +114,16 @@ def test_garbage_and_bombs_are_refused_at_once(text):
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 trees = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(
-            "name why stack slo load phases expect seed hold faults where at for within by".split()
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                "name why stack slo load phases expect seed hold faults where at for within by".split()
+            )
+            | st.text(max_size=8),
+            inner,
+            max_size=8,
         )
-        | st.text(max_size=8),
-        inner,
-        max_size=8,
     ),
     max_leaves=30,
 )

@@ -26,9 +26,7 @@ def test_equal_seeds_give_equal_plans_and_others_do_not(scenario):
 
 def test_the_load_does_not_move_when_the_faults_change(scenario):
     calm = dataclasses.replace(scenario, faults=())
-    assert np.array_equal(
-        plan(scenario, SLO, TOPOLOGY).due_ns, plan(calm, SLO, TOPOLOGY).due_ns
-    )
+    assert np.array_equal(plan(scenario, SLO, TOPOLOGY).due_ns, plan(calm, SLO, TOPOLOGY).due_ns)
 
 
 def test_the_injection_phase_is_spread_over_a_second(scenario):

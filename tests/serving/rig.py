@@ -1,6 +1,7 @@
-"""Runs the real services as processes on loopback, for the tests; plain subprocess, nothing more."""
+"""Runs the real services as processes on loopback, for the tests, by plain subprocess."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -18,6 +19,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "test-token"
 DEADLINE_S = 60.0
+
+
+@functools.cache
+def trained() -> Path:
+    """The folder of a trained release; trains one where the machine has none."""
+    from fixtures.models import train
+
+    return train.ensure().root
 
 
 def listening() -> tuple[socket.socket, str]:

@@ -1,0 +1,156 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from fixtures.serving import v2
+from fixtures.serving.replicas import Pool, ReplicaFailure, Scored
+from tests.serving.rig import free_address
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def well(_: web.Request) -> web.Response:
+    return web.Response(body=v2.response("champion", "v1", "r", v2.answer([True], [0.75])))
+
+
+async def broken(_: web.Request) -> web.Response:
+    return web.Response(status=500, body=b"{}")
+
+
+async def hung(_: web.Request) -> web.Response:
+    await asyncio.sleep(30)
+    return web.Response()
+
+
+async def no_score(_: web.Request) -> web.Response:
+    return web.Response(body=b'{"outputs":[{"name":"score","data":[null]}]}')
+
+
+def with_pool(
+    body: Callable[[Pool, dict[str, int]], Coroutine[Any, Any, None]],
+    *handlers: Handler | None,
+    clock: Callable[[], float] | None = None,
+    timeout_s: float = 5.0,
+) -> None:
+    """Run ``body`` with a pool of one replica a handler; None is one that nobody listens for."""
+
+    async def run() -> None:
+        asked: dict[str, int] = {}
+        runners, replicas = [], {}
+        for number, handler in enumerate(handlers):
+            node = f"replica-{number}"
+            replicas[node] = free_address()
+            asked[node] = 0
+            if handler is None:
+                continue
+
+            async def count(
+                request: web.Request, handler: Handler = handler, node: str = node
+            ) -> web.StreamResponse:
+                asked[node] += 1
+                return await handler(request)
+
+            app = web.Application()
+            app.router.add_post("/v2/models/champion/infer", count)
+            runner = web.AppRunner(app, shutdown_timeout=0.1)
+            await runner.setup()
+            port = int(replicas[node].rpartition(":")[2])
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            runners.append(runner)
+        async with aiohttp.ClientSession() as session:
+            pool = Pool(
+                *(session, replicas, CollectorRegistry()),
+                timeout_s=timeout_s,
+                eject_after=3,
+                eject_for_s=60.0,
+                clock=clock or asyncio.get_running_loop().time,
+            )
+            await body(pool, asked)
+        for runner in runners:
+            await runner.cleanup()
+
+    asyncio.run(run())
+
+
+async def infer(pool: Pool, deadline_s: float = 30.0) -> Scored:
+    now_s = pool._clock()
+    return await pool.infer("champion", [1.0, 2.0], "r-1", deadline_s=now_s + deadline_s)
+
+
+def test_replicas_are_asked_in_turn() -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        assert {(await infer(pool)).node for _ in range(10)} == {"replica-0", "replica-1"}
+        assert asked == {"replica-0": 5, "replica-1": 5}
+
+    with_pool(body, well, well)
+
+
+@pytest.mark.parametrize("bad", [broken, no_score, None], ids=["status", "malformed", "refused"])
+def test_a_failed_call_is_tried_on_another_replica(bad: Handler | None) -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        for _ in range(4):
+            assert await infer(pool) == Scored("replica-1", "v1", True, 0.75)
+
+    with_pool(body, bad, well)
+
+
+def test_a_hung_replica_costs_one_timeout_and_repels_traffic() -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        answers = await asyncio.gather(*(infer(pool) for _ in range(20)))
+        assert {answer.node for answer in answers} == {"replica-1"}
+        before = asked["replica-0"]
+        for _ in range(10):
+            await infer(pool)
+        assert asked["replica-0"] == before  # left out after three failures in a row
+
+    with_pool(body, hung, well, timeout_s=0.3)
+
+
+def test_an_ejected_replica_is_asked_again_after_its_time() -> None:
+    now_s = 0.0
+    state = {"handler": broken}
+
+    async def moody(request: web.Request) -> web.StreamResponse:
+        return await state["handler"](request)
+
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        nonlocal now_s
+        for _ in range(10):
+            await infer(pool)
+        assert asked["replica-0"] == 3
+        state["handler"] = well
+        now_s = 61.0
+        assert {(await infer(pool)).node for _ in range(4)} == {"replica-0", "replica-1"}
+
+    with_pool(body, moody, well, clock=lambda: now_s)
+
+
+def test_when_all_replicas_fail_the_failure_says_whether_they_answered() -> None:
+    async def answered(pool: Pool, asked: dict[str, int]) -> None:
+        with pytest.raises(ReplicaFailure) as caught:
+            await infer(pool)
+        assert caught.value.answered
+        assert asked == {"replica-0": 1, "replica-1": 1}
+
+    async def silent(pool: Pool, asked: dict[str, int]) -> None:
+        for _ in range(8):  # ejected replicas are still asked when there is no other
+            with pytest.raises(ReplicaFailure) as caught:
+                await infer(pool)
+            assert not caught.value.answered
+
+    with_pool(answered, broken, no_score)
+    with_pool(silent, None, None)
+
+
+def test_nothing_is_asked_after_the_deadline() -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        with pytest.raises(ReplicaFailure):
+            await infer(pool, deadline_s=0.0)
+        assert asked == {"replica-0": 0}
+
+    with_pool(body, well)
