@@ -1,7 +1,7 @@
 """How fast, how punctual and how truthful the load is; beside Locust's own closed loop.
 
-``python -m tests.bench.bench_load`` (about two minutes). The server is pinned to one core, the load to
-another. Three questions, each with its target:
+``python -m tests.bench.bench_load`` (about two minutes). The server is pinned to one core, the
+load to another. Three questions, each with its target:
 
 1. Requests a second one core sends open loop against a trivial server: >= 8,000.
 2. How late a request leaves at 1,000/s, median: <= 0.5 ms.

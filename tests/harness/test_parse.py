@@ -118,7 +118,7 @@ trees = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                "name why stack slo load phases expect seed hold faults where at for within by".split()
+                "name why stack slo load phases expect seed hold faults where at for by".split()
             )
             | st.text(max_size=8),
             inner,

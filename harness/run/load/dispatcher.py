@@ -107,6 +107,7 @@ class Dispatcher:
         self.late_ns = array("q")  # how late the dispatcher itself reached each slot
         self._schedule, self._zero_ns = schedule, zero_ns
         self._idle: list[Waiter] = []
+        self._cancelled = False
         self._greenlet: gevent.Greenlet | None = None
 
     @property
@@ -119,7 +120,8 @@ class Dispatcher:
         self._greenlet = gevent.spawn(self._run)
 
     def cancel(self) -> None:
-        """Let no further slot come due. Those that were are still served."""
+        """Let no further slot come due, begun or not. Those that were are still served."""
+        self._cancelled = True
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
@@ -133,6 +135,8 @@ class Dispatcher:
         return slot
 
     def _run(self) -> None:
+        if self._cancelled:
+            return
         alarm, soon = Alarm(), gevent.get_hub().loop.run_callback
         idle, backlog, late = self._idle, self.backlog, self.late_ns.append
         now: Callable[[], int] = time.monotonic_ns

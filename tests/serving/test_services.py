@@ -1,0 +1,246 @@
+"""The real services as real processes, on real flights: one healthy stack, then one that loses parts."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from fixtures.serving import flights, replay
+from fixtures.serving.features import FEATURES
+from tests.serving.rig import ROOT, TOKEN, Rig, call, eventually, metric, rig, trained, whole_stack
+
+pytestmark = pytest.mark.stack
+INFER = "/v2/models/arrival_delay/infer"
+COUNT = 200
+
+
+@dataclass(frozen=True)
+class Stack:
+    rig: Rig
+    cases: replay.Cases
+    bodies: list[bytes]
+    store: "redis.Redis[bytes]"
+
+    def at(self, name: str) -> str:
+        return self.rig.addresses[name]
+
+    def ask(self, number: int) -> tuple[int, dict[str, str], Any]:
+        return call("POST", self.at("gateway"), INFER, self.bodies[number])
+
+    def events(self) -> list[Any]:
+        entries: Any = self.store.xrange("events")
+        return [json.loads(fields[b"e"]) for _, fields in entries]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    release = trained()
+    data = flights.load(ROOT / "fixtures" / "data" / "flights.npz")
+    cases = replay.cases(release, data, count=COUNT)
+    with rig(tmp_path) as running:
+        whole_stack(
+            *(running, release, int(cases.rows[0])),
+            **{"label_delay_s": 0.1, "min_labels": COUNT, "quality_window_s": 60.0},
+            window_s=60.0,
+        )
+        host, _, port = running.addresses["redis"].rpartition(":")
+        with redis.Redis(host=host, port=int(port)) as store:
+            yield Stack(running, cases, replay.bodies(data, cases.rows), store)
+
+
+def test_a_healthy_stack_gives_the_golden_answers_and_says_how(stack: Stack) -> None:
+    right = 0
+    for number in range(COUNT):
+        status, headers, body = stack.ask(number)
+        assert (status, body["id"], headers["x-request-id"]) == (200, f"r-{number}", f"r-{number}")
+        assert headers["x-served-by"] in ("replica-0", "replica-1")
+        said = [headers[f"x-{name}"] for name in ("model", "fallback", "feature-mask")]
+        assert said == ["champion", "none", "0"]
+        assert headers["x-model-version"] == body["model_version"]
+        late, score = (output["data"][0] for output in body["outputs"])
+        right += late == bool(stack.cases.golden[number])
+        assert abs(score - stack.cases.score[number]) < 1e-4
+    assert right == COUNT
+    _one_event_a_request(stack)
+    _metrics_follow(stack)
+
+
+def _one_event_a_request(stack: Stack) -> None:
+    eventually(lambda: len(stack.events()) >= COUNT, "every event is written")
+    events = stack.events()
+    assert [event["id"] for event in events] == [f"r-{number}" for number in range(COUNT)]
+    assert [event["row"] for event in events] == stack.cases.rows.tolist()
+    assert {event["mask"] for event in events} == {0}
+    assert {event["fallback"] for event in events} == {"none"}
+    assert {event["tenant"] for event in events} == {"web"}
+    assert len({event["hash"] for event in events}) > COUNT // 2
+    assert all(0 <= event["age_s"] < 30 for event in events)
+    event = events[-1]
+    assert stack.store.get(f"prediction:{event['flight_id']}:{event['version']}") is not None
+
+
+def _metrics_follow(stack: Stack) -> None:
+    served = {"model": "champion", "fallback": "none", "outcome": "ok"}
+    assert metric(stack.at("gateway"), "gateway_requests_total", **served) > 0.9 * COUNT
+    monitor = stack.at("monitor")
+    eventually(lambda: metric(monitor, "monitor_events_total") == COUNT, "the monitor reads on")
+    assert metric(monitor, "feature_null_ratio", feature="dep_delay") == 0.0
+    assert metric(monitor, "feature_observations") == COUNT
+    eventually(lambda: metric(monitor, "released_label_observations") == COUNT, "labels come out")
+    right = (stack.cases.golden == stack.cases.labels).mean()
+    assert metric(monitor, "released_label_accuracy_ratio") == pytest.approx(right)
+    assert metric(monitor, "released_label_accuracy_reference") > 0.7
+
+
+def test_a_killed_replica_fails_no_request_and_a_lost_store_falls_back(stack: Stack) -> None:
+    for number in range(10):
+        stack.ask(number)
+    stack.rig.kill("replica-0")
+    for number in range(10, 60):
+        status, headers, _ = stack.ask(number)
+        assert (status, headers["x-model"], headers["x-fallback"]) == (200, "champion", "none")
+        assert headers["x-served-by"] == "replica-1"
+    eventually(lambda: stack.store.exists(_prediction(stack, 59)), "the last answer is cached")
+    stack.store.delete(f"features:f{stack.cases.rows[60]}")  # one that the materializer puts back
+    where = stack.at("redis")
+    stack.rig.end("redis")
+    for number in range(60, 90):
+        status, headers, body = stack.ask(number)
+        assert (status, headers["x-model"], headers["x-fallback"]) == (200, "baseline", "baseline")
+        assert body["outputs"][0]["data"][0] == bool(stack.cases.baseline[number])
+    stack.rig.kill("replica-1")
+    status, headers, _ = stack.ask(90)
+    assert (status, headers["x-fallback"], headers["x-served-by"]) == (200, "rule", "gateway")
+    for name in ("gateway", "monitor", "materializer"):
+        assert stack.rig.processes[name].poll() is None
+    assert metric(stack.at("materializer"), "materializer_lag_seconds") >= 0
+    stack.rig.redis(where)
+    eventually(lambda: stack.store.exists(f"features:f{stack.cases.rows[0]}"), "rows are back")
+    lost = metric(stack.at("gateway"), "gateway_events_total", outcome="dropped_write_failed")
+    assert lost >= 1
+
+
+def _prediction(stack: Stack, number: int) -> str:
+    version = stack.events()[0]["version"]
+    return f"prediction:f{stack.cases.rows[number]}:{version}"
+
+
+def test_cached_answers_are_given_while_all_replicas_are_gone(stack: Stack) -> None:
+    stack.ask(0)
+    eventually(lambda: stack.store.exists(_prediction(stack, 0)), "the answer is cached")
+    for name in ("replica-0", "replica-1"):
+        stack.rig.kill(name)
+    status, headers, body = stack.ask(0)
+    assert (status, headers["x-model"], headers["x-fallback"]) == (200, "champion", "cache")
+    assert body["outputs"][0]["data"][0] == bool(stack.cases.golden[0])
+    assert stack.ask(1)[1]["x-fallback"] == "rule"
+
+
+def test_an_alert_routes_to_the_baseline_and_back(stack: Stack) -> None:
+    plane, gateway = stack.at("control_plane"), stack.at("gateway")
+    labels = {"alertname": "FeatureMissing", "feature": "visib", "runbook": "route_to_baseline"}
+    alert = {"labels": labels, "fingerprint": "1", "annotations": {}, "startsAt": "2013"}
+    for status in ("firing", "firing"):
+        call("POST", plane, "/v1/alerts", {"version": "4", "alerts": [alert | {"status": status}]})
+    eventually(
+        lambda: call("GET", plane, "/v1/state")[2] == {"pins": {"arrival_delay": "baseline"}},
+        "the route is set",
+    )
+    _, headers, _ = stack.ask(0)
+    said = [headers[f"x-{name}"] for name in ("model", "fallback", "feature-mask")]
+    assert said == ["baseline", "none", "0"]
+    assert metric(gateway, "gateway_route", model="baseline") == 1.0
+    call("POST", plane, "/v1/alerts", {"alerts": [alert | {"status": "resolved"}]})
+    eventually(lambda: call("GET", plane, "/v1/state")[2] == {"pins": {}}, "the route is undone")
+    entries = call("GET", plane, "/v1/audit?after=0")[2]["entries"]
+    assert [(entry["seq"], entry["who"], entry["what"]) for entry in entries] == [
+        (1, "responder", "route_to_baseline"),
+        (2, "responder", "route_to_champion"),
+    ]
+    assert entries[0]["why"] == "FeatureMissing{feature=visib} firing"
+    assert {entry["target"] for entry in entries} == {"arrival_delay"}
+    assert call("GET", plane, "/v1/audit?after=1")[2]["entries"] == entries[1:]
+    on_disk = (stack.rig.folder / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in on_disk] == entries
+
+
+def test_nulls_and_gaps_of_the_feed_reach_the_mask_and_the_gauge(stack: Stack) -> None:
+    for number, row in enumerate(stack.cases.rows[:60].tolist()):
+        entry = {"features": dict.fromkeys(FEATURES, 1.0) | {"visib": None}, "written_at_s": 0}
+        del entry["features"]["month"]  # type: ignore[attr-defined]
+        if number == 0:
+            stack.rig.end("materializer")  # or it would put everything right again
+        stack.store.set(f"features:f{row}", json.dumps(entry))
+        assert stack.ask(number)[1]["x-feature-mask"] == str(1 << 6 | 1 << 3)
+    stack.store.delete("features:f9")
+    body = json.loads(stack.bodies[60])
+    body["parameters"]["flight_id"] = "f9"
+    status, headers, _ = call("POST", stack.at("gateway"), INFER, body)
+    assert (status, headers["x-fallback"], headers["x-feature-mask"]) == (200, "none", "511")
+    monitor = stack.at("monitor")
+    eventually(lambda: metric(monitor, "monitor_events_total") == 61, "the monitor reads on")
+    assert metric(monitor, "feature_null_ratio", feature="visib") == 1.0
+    assert metric(monitor, "feature_null_ratio", feature="distance") == pytest.approx(1 / 61)
+    assert metric(monitor, "feature_freshness_seconds") > 1e6
+    stack.store.set("features:f9", "{torn")
+    _, headers, _ = call("POST", stack.at("gateway"), INFER, body)
+    assert headers["x-fallback"] == "baseline"
+
+
+def test_doors_are_kept_and_wrong_requests_answered_as_the_protocol_says(stack: Stack) -> None:
+    gateway, replica = stack.at("gateway"), stack.at("replica-0")
+    for where, method, path in (
+        (gateway, "GET", "/admin/route"),
+        (gateway, "PUT", "/admin/route"),
+        (stack.at("materializer"), "POST", "/v1/backfill"),
+        (stack.at("control_plane"), "POST", "/v1/actions"),
+    ):
+        for token in (None, "wrong", "t" * 999):
+            assert call(method, where, path, {}, token=token)[0] == 401, path
+    wrong = {"model": "rule", "who": "ann", "why": "drill"}
+    assert call("PUT", gateway, "/admin/route", wrong, token=TOKEN)[0] == 400
+    action = {"action": "route_to_baseline", "who": "ann"}
+    plane = stack.at("control_plane")
+    assert call("POST", plane, "/v1/actions", action, token=TOKEN)[0] == 400
+    assert call("POST", plane, "/v1/actions", action | {"why": "drill"}, token=TOKEN)[0] == 200
+    assert call("GET", gateway, "/admin/route", token=TOKEN)[2]["model"] == "baseline"
+    rows = {"after": int(stack.cases.rows[0]) - 1, "limit": 5}
+    materializer = stack.at("materializer")
+    assert call("POST", materializer, "/v1/backfill", rows, token=TOKEN)[2] == {"rows": 5}
+    for where, path, body, status in (
+        (gateway, INFER, b"{", 400),
+        (gateway, INFER, b" " * (1 << 21), 400),
+        (gateway, "/v2/models/nope/infer", b"{}", 404),
+        (replica, "/v2/models/champion/infer", b"{}", 400),
+        (replica, "/v2/models/nope/infer", b"{}", 404),
+        (replica, "/v2/models/champion/versions/0/infer", b"{}", 404),
+    ):
+        got, _, answer = call("POST", where, path, body)
+        assert (got, path) == (status, path)
+        assert path.endswith("nope/infer") and where == gateway or "error" in answer
+    assert call("GET", replica, "/v2/models")[2] == {"models": ["champion", "baseline"]}
+    assert call("GET", replica, "/v2/models/champion/ready")[0] == 200
+    assert call("GET", stack.at("feed"), "/v1/features?after=x")[0] == 400
+    last = call("GET", stack.at("feed"), "/v1/features?after=327343&limit=9")[2]
+    assert last["end"] is True and len(last["rows"]) < 9
+
+
+def test_every_service_ends_cleanly_on_sigterm(stack: Stack) -> None:
+    stack.ask(0)
+    names = [name for name in stack.rig.processes if name != "redis"]
+    assert {name: stack.rig.end(name) for name in names} == dict.fromkeys(names, 0)
+
+
+def test_a_wrong_configuration_ends_a_service_with_one_line(tmp_path: Path) -> None:
+    with rig(tmp_path) as running:
+        running.service("gateway", "gateway", redis="x:1", replicas={}, artefacts="/nowhere")
+        running.service("feed", "feed", data="/nowhere")
+        running.service("monitor", "monitor", colour="red")
+        for name, says in (("gateway", "/nowhere"), ("monitor", "'colour'"), ("feed", "/nowhere")):
+            code = running.processes[name].wait(60)
+            lines = running.log(name).splitlines()
+            assert (code, len(lines) <= 2, says in lines[-1]) == (2, True, True), lines
