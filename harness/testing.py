@@ -20,7 +20,6 @@ from harness.run.clocks import loop_factory
 from harness.run.journal import MemoryJournal
 from harness.run.supervisor import IN_FORCE_WITHIN_S, POLL_S, Supervisor, heal_leftovers, mend
 
-
 HARDEST = 4  # the index of severity 5
 
 

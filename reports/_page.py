@@ -30,6 +30,7 @@ class Figure:
     """One chart with its caption and its table: ``rows`` are a name and a cell for each phase."""
 
     title: str
+    unit: str
     says: tuple[str, ...]
     pictures: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
@@ -127,14 +128,16 @@ def _figure(
     title = " and ".join(_unique(m.title for _, m in group))
     says = tuple(says_of(analysis, m, label if len(group) > 1 else "") for label, m in group)
     high = first.unit == "ratio" and (first.target is not None or _middle(group) > 0.5)
-    chart = Chart(
-        f"sli-{n}", title, " ".join(says), first.unit, lines, first.target, high, 150
-    )
+    chart = Chart(f"sli-{n}", title, " ".join(says), first.unit, lines, first.target, high, 150)
     if is_log(chart):
         says = (*says, "The vertical axis is logarithmic.")
     rows = tuple((m.sli, _row(m.by_phase, m.unit, analysis)) for _, m in group)
     pictures = tuple(draw(analysis, marks, chart, frame) for frame in (WIDE, NARROW))
-    return Figure(title, says, pictures, rows)
+    return Figure(title, _unit(first.unit), says, pictures, rows)
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "ratio" else unit
 
 
 def _unique(texts: Iterable[str]) -> list[str]:
@@ -176,9 +179,7 @@ def _inside(
     return measure.by_second[max(first, 0) : max(last, 0)]
 
 
-def _row(
-    by_phase: Mapping[Phase, float | None], unit: str, analysis: Analysis
-) -> tuple[str, ...]:
+def _row(by_phase: Mapping[Phase, float | None], unit: str, analysis: Analysis) -> tuple[str, ...]:
     return tuple(spell_value(by_phase.get(phase), unit) for phase in _phases(analysis))
 
 
@@ -229,7 +230,7 @@ def _trace_figure(
         (labels[i] or name, _row(_means(analysis, trace), unit, analysis))
         for i, trace in enumerate(group)
     )
-    return Figure(name, says, (draw(analysis, marks, chart, SMALL),), rows)
+    return Figure(name, _unit(unit), says, (draw(analysis, marks, chart, SMALL),), rows)
 
 
 def _labels(group: Sequence[Trace]) -> list[str]:

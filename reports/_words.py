@@ -191,7 +191,6 @@ class Duration:
 
     short: str
     long: str
-    end: MarkId
     means: str
     from_inject: Estimate | None
     from_impact: Estimate | None
@@ -204,34 +203,36 @@ class Duration:
 
 def durations(incident: Incident) -> tuple[Duration, ...]:
     """TTD, TTM and TTR of one incident, in that order."""
-    gone = _missing(incident)
+    undetected = incident.outcome.startswith("undetected")
+    unmitigated = incident.outcome.endswith("unmitigated")
+    gone = f"none: {incident.outcome}"
+    never = incident.outcome in ("absorbed", "aborted", "invalid")
     return (
         Duration(
-            "TTD", "time to detect", "t_detect", "until the first matching alert arrived",
-            incident.ttd, incident.ttd_from_impact,
-            "not detected" if incident.outcome.startswith("undetected") else "none measured",
+            "TTD",
+            "time to detect",
+            "until the first matching alert arrived",
+            incident.ttd,
+            incident.ttd_from_impact,
+            "not detected" if undetected else "none measured",
         ),
         Duration(
-            "TTM", "time to mitigate", "t_mitigate", "until users were served within the "
-            "objectives again, the fault still in force",
-            incident.ttm, incident.ttm_from_impact, gone or "not mitigated",
+            "TTM",
+            "time to mitigate",
+            "until users were served within the objectives again, the fault still in force",
+            incident.ttm,
+            incident.ttm_from_impact,
+            gone if never else "not mitigated" if unmitigated else "none measured",
         ),
         Duration(
-            "TTR", "time to recover", "t_recover", "until everything was as before, nothing "
-            "left to catch up",
-            incident.ttr, incident.ttr_from_impact, gone or "not recovered",
+            "TTR",
+            "time to recover",
+            "until everything was as before, nothing left to catch up",
+            incident.ttr,
+            incident.ttr_from_impact,
+            gone if never else "none measured",
         ),
-    )  # fmt: skip
-
-
-def _missing(incident: Incident) -> str:
-    match incident.outcome:
-        case "absorbed":
-            return "none: absorbed"
-        case "aborted" | "invalid":
-            return f"none: {incident.outcome}"
-        case _:
-            return ""
+    )
 
 
 def marks_in_order(incident: Incident) -> tuple[Mark, ...]:

@@ -7,6 +7,7 @@ content policy forbids everything else. Whoever finds a hostile label in it find
 
 import base64
 import hashlib
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _FOLDER: Final = "_html"
+_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|m?s)(?!\w))")  # a number and its unit stay together
 
 
 @report(suffix=".html")
@@ -40,7 +42,7 @@ def _environment() -> "Environment":
     from markupsafe import Markup
 
     def finalize(value: Any) -> Any:
-        return _words.clean(value) if isinstance(value, str) and type(value) is str else value
+        return _UNIT.sub("\u00a0", _words.clean(value)) if type(value) is str else value
 
     environment = Environment(
         loader=FunctionLoader(_read),

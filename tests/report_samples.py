@@ -121,7 +121,9 @@ def span(healed: bool = True) -> FaultSpan:
     )
 
 
-def _seconds(seed: int, read: Callable[[random.Random, float], float | None]) -> tuple[float | None, ...]:
+def _seconds(
+    seed: int, read: Callable[[random.Random, float], float | None]
+) -> tuple[float | None, ...]:
     dice = random.Random(seed)
     return tuple(read(dice, START_S + n + 0.5 - INJECT_S) for n in range(SECONDS))
 
@@ -488,8 +490,7 @@ def hostile() -> Analysis:
         ),
         incidents=(dataclasses.replace(run.incidents[0], fault=bad, budget_note=bad),),
         measures=tuple(
-            dataclasses.replace(m, sli=bad + str(n), title=bad)
-            for n, m in enumerate(run.measures)
+            dataclasses.replace(m, sli=bad + str(n), title=bad) for n, m in enumerate(run.measures)
         ),
         spans=(dataclasses.replace(run.spans[0], fault=bad),),
         timeline=tuple(Moment(m.t, m.kind, bad, bad) for m in run.timeline),
@@ -515,7 +516,10 @@ def crowded() -> Analysis:
     return dataclasses.replace(
         run,
         incidents=(incident(**close), late),
-        spans=(run.spans[0], dataclasses.replace(run.spans[0], id="slow_link-2", fault="slow_link")),
+        spans=(
+            run.spans[0],
+            dataclasses.replace(run.spans[0], id="slow_link-2", fault="slow_link"),
+        ),
         measures=(*run.measures, measure("odd", "", "Odd numbers", odd)),
         timeline=tuple(
             sorted(

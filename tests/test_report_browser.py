@@ -224,9 +224,7 @@ def test_nothing_sticks_out(browser: Browser, pages: dict[str, Path], name: str,
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "hostile"])
-def test_no_label_covers_another(
-    browser: Browser, pages: dict[str, Path], name: str, width: int
-):
+def test_no_label_covers_another(browser: Browser, pages: dict[str, Path], name: str, width: int):
     browser.open(pages[name], width)
     assert browser.value(LABELS_THAT_TOUCH) == []
 
@@ -264,9 +262,7 @@ def test_it_loads_nothing_and_breaks_no_policy(browser: Browser, pages: dict[str
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_reads_the_same_without_scripts(
-    browser: Browser, pages: dict[str, Path], width: int
-):
+def test_it_reads_the_same_without_scripts(browser: Browser, pages: dict[str, Path], width: int):
     read = []
     for script in (True, False):
         browser.open(pages["passed"], width, script=script)
@@ -278,9 +274,7 @@ def test_it_reads_the_same_without_scripts(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_one_drawing_of_each_picture_is_shown(
-    browser: Browser, pages: dict[str, Path], width: int
-):
+def test_one_drawing_of_each_picture_is_shown(browser: Browser, pages: dict[str, Path], width: int):
     browser.open(pages["passed"], width)
     shown = browser.value(
         "[...document.querySelectorAll('svg.pic')].filter(e => e.getClientRects().length)"

@@ -143,7 +143,7 @@ class KeptPace:
         for mark in (m for i in self.incidents for m in i.marks):
             if mark.at is None or mark.at.censored:
                 continue
-            if bool(((due_s <= mark.at.high_s) & (sent_s >= mark.at.low_s)).any()):
+            if bool(((due_s <= mark.at.value_s) & (sent_s >= mark.at.value_s)).any()):
                 return Finding(
                     self.name, Verdict.UNKNOWN, f"a late burst spans {mark.id}; {figures}"
                 )

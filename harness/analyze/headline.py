@@ -9,7 +9,8 @@ def headline(
     verdict: Verdict, incidents: Sequence[Incident], findings: Sequence[Finding], placebo: bool
 ) -> str:
     """Write the sentence. What decided the verdict is named unless the story already says it."""
-    story = _story(incidents, placebo, verdict)
+    quiet = any(f.check.startswith("no alerts") and f.verdict is Verdict.PASS for f in findings)
+    story = _story(incidents, placebo, quiet)
     worst = [f for f in findings if f.verdict is verdict]
     if verdict is Verdict.PASS or not worst:
         return f"{verdict.name}: {story}"
@@ -21,11 +22,10 @@ def headline(
     return f"{verdict.name}: {story}; {reason}{more}"
 
 
-def _story(incidents: Sequence[Incident], placebo: bool, verdict: Verdict) -> str:
+def _story(incidents: Sequence[Incident], placebo: bool, quiet: bool) -> str:
     if not incidents:
         if placebo:
-            quiet = ", and all stayed quiet" if verdict is Verdict.PASS else ""
-            return f"nothing was broken{quiet}"
+            return f"nothing was broken{', and no alert fired' if quiet else ''}"
         return "no fault was injected"
     if len(incidents) == 1:
         return _told_of(incidents[0])

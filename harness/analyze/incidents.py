@@ -119,9 +119,8 @@ def _harm(oracle: Oracle, span: FaultSpan, marks: Marks) -> tuple[int, str]:
     events = oracle.events[hurt.objective.name]
     low, high = events.due_s.searchsorted([hurt.at.value_s, end_s])
     bad, count = int(events.bad[low:high].sum()), int(high - low)
-    allowed = hurt.objective.budget * count
-    times = f", {bad / allowed:.1f} times as many" if allowed > 0 else ""
+    share = bad / (hurt.objective.budget * count) if count and hurt.objective.budget else 0.0
     return bad, (
-        f"{bad} bad of {count} events for {hurt.objective.name} from impact to recovery; the "
-        f"objective allows {allowed:.0f} in as many{times}"
+        f"{bad} bad of {count} events for {hurt.objective.name} from impact to recovery, "
+        f"{share:.0%} of what the objective allows in as many"
     )

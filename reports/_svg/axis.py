@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.model.analysis import Analysis, Mark
-from reports._svg.draw import Frame, Scale, box, number, rule, tag, text_width, ticks, words
+from reports._svg.draw import EM, Frame, Scale, box, number, rule, tag, text_width, ticks, words
 from reports._words import MARK_WORD, Clock, clock, plain_number, signed
 
 LANE: Final = 17.0
@@ -45,9 +45,7 @@ def extent(analysis: Analysis) -> tuple[float, float]:
 
 def axis_of(analysis: Analysis, frame: Frame) -> Axis:
     """The axis of this run in this frame."""
-    return Axis(
-        clock(analysis), Scale(*extent(analysis), frame.left, frame.end), frame
-    )
+    return Axis(clock(analysis), Scale(*extent(analysis), frame.left, frame.end), frame)
 
 
 def draw_axis(axis: Axis, y: float, top: float, named: bool = False) -> str:
@@ -73,7 +71,7 @@ def draw_phases(axis: Axis, phases: Iterable[tuple[str, float, float]], y: float
     for name, start, end in phases:
         x, to_x = axis.x(start), axis.x(end)
         parts.append(box(x + 0.5, y, to_x - 0.5, 18, "phase", f"{name}, {end - start:.0f} s"))
-        room = int((to_x - x - 4) / (axis.frame.font * 0.62))
+        room = int((to_x - x - 4) / (axis.frame.font * EM))
         label = name if len(name) <= room else name[: max(room - 1, 0)] + ("." if room > 2 else "")
         if label:
             parts.append(words((x + to_x) / 2, y + 13, label, "small", "middle"))
@@ -119,16 +117,37 @@ def lanes(labels: Sequence[Label], low: float, high: float) -> list[Label]:
     """Give each label the lowest lane in which nothing collides; lane 0 is nearest to the data.
 
     Worked from right to left, each label reaching right from its leader, a label always lies above
-    the leaders it spans, so that none is crossed. One that would leave the picture reaches left.
+    the leaders it spans, so that none is crossed. The last ones, which would leave the picture,
+    reach left and are worked the other way round; how many is chosen by trying.
     """
+    ordered = sorted(labels, key=lambda label: label.x)
+    tries = (_arranged(ordered, split) for split in range(len(ordered), -1, -1))
+    return min(tries, key=lambda placed: _untidy(placed, low, high), default=[])
+
+
+def _arranged(ordered: Sequence[Label], split: int) -> list[Label]:
+    """Place those before ``split`` rightward, the others leftward."""
     placed: list[Label] = []
-    for label in sorted(labels, key=lambda each: each.x, reverse=True):
-        over = label.x + _GAP + label.width > high and label.x - _GAP - label.width >= low
-        top = max((p.lane for p in placed), default=-1) + 1
-        tries = (replace(label, lane=n, leftward=over) for n in range(top + 1))
-        fits = (t for t in tries if not any(_collide(t, p) for p in placed))
-        placed.append(next(fits, replace(label, lane=top, leftward=over)))
-    return placed[::-1]
+    for label in (*reversed(ordered[:split]), *(_flip(label) for label in ordered[split:])):
+        tries = (replace(label, lane=lane) for lane in range(len(ordered) + 1))
+        fits = (each for each in tries if not any(_collide(each, other) for other in placed))
+        placed.append(next(fits, replace(label, lane=len(ordered))))
+    return placed
+
+
+def _flip(label: Label) -> Label:
+    return replace(label, leftward=True)
+
+
+def _untidy(placed: Sequence[Label], low: float, high: float) -> tuple[int, int, int, int]:
+    """What is wrong with an arrangement, worst first: leaving the picture, collisions, labels
+    that reach left, height.
+    """
+    out = sum(label.reach[0] < low or label.reach[1] > high for label in placed)
+    pairs = ((a, b) for n, a in enumerate(placed) for b in placed[n + 1 :])
+    crossed = sum(_collide(a, b) for a, b in pairs)
+    left = sum(label.leftward for label in placed)
+    return out, crossed, left, sum(label.lane for label in placed)
 
 
 def _collide(a: Label, b: Label) -> bool:

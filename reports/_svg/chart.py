@@ -19,6 +19,7 @@ from reports._svg.axis import (
     draw_mark_numbers,
 )
 from reports._svg.draw import (
+    EM,
     Frame,
     Scale,
     box,
@@ -30,7 +31,7 @@ from reports._svg.draw import (
     ticks,
     words,
 )
-from reports._words import plain_number, spell_value
+from reports._words import plain_number
 
 _FLOORS: Final = (0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.0)
 _STYLES: Final = ("line-a", "line-b", "line-c")
@@ -71,22 +72,23 @@ class Chart:
 def draw(analysis: Analysis, marks: Sequence[Mark], chart: Chart, frame: Frame) -> str:
     """Draw one chart in one frame, with the fault shaded and the marks numbered."""
     axis = axis_of(analysis, frame)
-    top, foot = 22.0, chart.height - 22
+    named = [line for line in chart.lines if line.label]
+    head = 20.0 if len(chart.lines) > 1 else 0.0
+    top, foot = head + 22.0, head + chart.height - 22
     y = _scale(chart, top + 4, foot)
     parts = [
         draw_fault(axis, analysis, top, foot),
         draw_axis(axis, foot, foot),
         _rows(chart, y, axis),
         _gaps(chart, axis, top, foot),
-        draw_mark_numbers(axis, marks, 11, foot),
+        draw_mark_numbers(axis, marks, head + 11, foot),
         _target(chart, y, axis),
     ]
-    named = [line for line in chart.lines if line.label]
     parts += [_path(line, y, axis, "line-rest") for line in chart.lines if not line.label]
     parts += [_path(line, y, axis, _STYLES[n % 3]) for n, line in enumerate(named)]
-    if len(chart.lines) > 1:
-        parts.append(_names(named, y, axis))
-    return picture(chart.key, frame, chart.height, chart.title, chart.desc, parts)
+    if head:
+        parts.append(_names(named, axis))
+    return picture(chart.key, frame, head + chart.height, chart.title, chart.desc, parts)
 
 
 def _known(chart: Chart) -> list[float]:
@@ -99,7 +101,7 @@ def _scale(chart: Chart, top: float, foot: float) -> Scale:
     known += [] if chart.target is None else [chart.target]
     low, high = min(known, default=0.0), max(known, default=1.0)
     if chart.high_is_good:
-        floor = next((f for f in _FLOORS if f <= low), low)
+        floor = next((f for f in _FLOORS if f <= low and f != chart.target), low)
         return Scale(floor, max(1.0, high), foot, top)
     if is_log(chart):
         return Scale(10 ** math.floor(math.log10(low)), _ceiling(high), foot, top, log=True)
@@ -134,6 +136,8 @@ def _rows(chart: Chart, y: Scale, axis: Axis) -> str:
         at = ticks(y.low, y.high, 4)
     parts = []
     for value in at:
+        if chart.target is not None and abs(y(value) - y(chart.target)) < 13:
+            continue  # the target's own label stands there
         parts.append(rule(axis.scale.start, y(value), axis.scale.end, y(value), "grid"))
         parts.append(words(axis.scale.start - 6, y(value) + 4, _tick(value, at, chart.unit),
                            "tick", "end"))  # fmt: skip
@@ -183,10 +187,13 @@ def _target(chart: Chart, y: Scale, axis: Axis) -> str:
             x, to_x = number(axis.x(start)), number(axis.x(end))
             missed.append(f"M{x} {number(at)}V{number(y(value))}H{to_x}V{number(at)}z")
     area = tag("path", d="".join(missed), class_="missed") if missed else ""
-    text = f"target {spell_value(chart.target, chart.unit)}"
     line = rule(axis.scale.start, at, axis.scale.end, at, "target")
-    below = at + 14 if at < y.end + 14 else at - 5
-    return area + line + words(axis.scale.start + 4, below, text, "halo small", "start")
+    label = f"{_exact(chart.target * 100)}%" if chart.unit == "ratio" else f"{chart.target:g}"
+    return area + line + words(axis.scale.start - 6, at + 4, label, "strong aim", "end")
+
+
+def _exact(share: float) -> str:
+    return f"{share:.3f}".rstrip("0").rstrip(".")
 
 
 def _path(line: Line, y: Scale, axis: Axis, class_: str) -> str:
@@ -203,12 +210,14 @@ def _path(line: Line, y: Scale, axis: Axis, class_: str) -> str:
     return tag("path", d="".join(d), class_=class_) if d else ""
 
 
-def _names(lines: Sequence[Line], y: Scale, axis: Axis) -> str:
-    """A key in the upper right corner: a sample of the stroke, then the name."""
-    parts, x = [], axis.scale.end
-    for n, line in reversed(list(enumerate(lines))):
-        x -= text_width(line.label, axis.frame.font) + 4
-        parts.append(words(x, y.end + 8, line.label, "halo small"))
-        parts.append(rule(x - 22, y.end + 4, x - 5, y.end + 4, _STYLES[n % 3]))
-        x -= 34
+def _names(lines: Sequence[Line], axis: Axis) -> str:
+    """A key above the plot: a sample of the stroke, then the name, cut to the room there is."""
+    room = (axis.frame.width - axis.scale.start) / max(len(lines), 1) - 40
+    parts, x = [], axis.scale.start
+    for n, line in enumerate(lines):
+        most = max(int(room / (axis.frame.font * EM)), 2)
+        label = line.label if len(line.label) <= most else line.label[: most - 1] + "\u2026"
+        parts.append(rule(x, 8, x + 20, 8, _STYLES[n % 3]))
+        parts.append(words(x + 26, 12, label, "small"))
+        x += 40 + text_width(label, axis.frame.font)
     return "".join(parts)

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from reports._words import clean
 
-EM: Final = 0.62  # mean width of a character of a wide sans face, in font sizes
+EM: Final = 0.58  # mean width of a character of a wide sans face, in font sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Frame:
 
 
 WIDE: Final = Frame("wide", 1060, 56, 20, 13, 14)
-NARROW: Final = Frame("narrow", 400, 42, 12, 12.5, 6)
+NARROW: Final = Frame("narrow", 400, 46, 12, 12.5, 6)
 SMALL: Final = Frame("small", 420, 48, 14, 12, 6)
 
 
@@ -125,9 +125,7 @@ def step_for(span: float, most: int) -> float:
     if not math.isfinite(span) or span <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(span / most))
-    return next(
-        power * nice for nice in (1, 2, 5, 10, 20) if span / (power * nice) <= most + 1e-9
-    )
+    return next(power * nice for nice in (1, 2, 5, 10, 20) if span / (power * nice) <= most + 1e-9)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

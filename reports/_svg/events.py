@@ -63,7 +63,7 @@ def _lane(axis: Axis, analysis: Analysis, kind: str, y: float) -> tuple[str, flo
     """One kind: its name, its shapes, and labels for the first few. Returns where it ends."""
     moments = _of(analysis, kind, axis)
     wide = axis.frame.width > 600
-    most, room = (_NAMED_WIDE, 40) if wide else (_NAMED_NARROW, 22)
+    most, room = (_NAMED_WIDE, 48) if wide else (_NAMED_NARROW, 24)
     labels = [
         Label(axis.x(m.t) + 4, text, text_width(text, axis.frame.font))
         for m in moments[:most]

@@ -20,7 +20,14 @@ from reports._svg.axis import (
     mark_labels,
 )
 from reports._svg.draw import Frame, box, number, picture, rule, tag, text_width, words
-from reports._words import Duration, durations, marks_in_order, spell_estimate, spell_interval
+from reports._words import (
+    MINUS,
+    Duration,
+    durations,
+    marks_in_order,
+    spell_estimate,
+    spell_interval,
+)
 
 ROW: Final = 24.0
 
@@ -29,7 +36,7 @@ def ribbon(analysis: Analysis, incident: Incident, key: str, frame: Frame) -> st
     """Draw one incident. The table of marks beside it says the same in words."""
     axis = axis_of(analysis, frame)
     marks = marks_in_order(incident)
-    placed = lanes(mark_labels(axis, marks), frame.left, frame.width)
+    placed = lanes(mark_labels(axis, marks), 0, frame.width)
     top = 6 + LANE * (max((p.lane for p in placed), default=0) + 1)
     rows = top + 8
     foot = rows + 2 * ROW + 3 * ROW + 6
@@ -87,27 +94,25 @@ def _service(axis: Axis, incident: Incident, y: float) -> str:
     if impact is None:
         text = "absorbed: users were not hurt" if incident.outcome == "absorbed" else "no impact"
         return words(axis.scale.start, y + 15, f"{text} on record", "aside")
-    served = mitigate or recover
-    to_s = axis.scale.high if served is None else served.value_s
+    # Censored at the heal: that people were hurt is known until then and no longer.
+    better = mitigate or _at(incident, "t_heal")
+    to_s = axis.scale.high if better is None else max(better.value_s, impact.value_s)
     x, to_x = axis.x(impact.value_s), axis.x(to_s)
+    length = f"{to_s - impact.value_s:.1f} s"
+    more = ", and on" if better is None else "" if mitigate else ", until the heal"
+    texts = (f"users hurt {length}{more}", f"users hurt {length}", f"hurt {length}")
+    parts = [box(x, y, to_x, 18, "hurt", texts[0])]
+    inside = _caption(axis, x, to_x, y + 13.5, texts, "on-hurt")
     inject = _at(incident, "t_inject")
-    inject_x = x if inject is None else axis.x(inject.value_s)
-    length = f"{max(to_s - impact.value_s, 0.0):.1f} s"
-    more = "+, to the end of the record" if served is None else ""
-    parts = [box(x, y, to_x, 18, "hurt", f"users hurt, {length}{more}")]
-    texts = (f"users hurt {length}{more}", f"hurt {length}")
-    if mitigate is not None:
-        end_s = axis.scale.high if recover is None else recover.value_s
-        end_x = axis.x(end_s)
+    edge = x if inject is None else min(x, axis.x(inject.value_s))
+    parts.append(inside or _beside(axis, edge, y + 13.5, texts))
+    if better is not None:
+        end_s = axis.scale.high if recover is None else max(recover.value_s, to_s)
+        so_far = "served" if mitigate else "healed"
         open_end = " (to the end of the record)" if recover is None else ""
-        parts.append(box(to_x, y, end_x, 18, "mending", f"served, not yet normal{open_end}"))
-        parts.append(
-            _caption(axis, to_x, end_x, y + 13.5, (f"served, not yet normal{open_end}", "served"))
-        )
-    if mitigate is None:
-        parts.append(_caption(axis, x, to_x, y + 13.5, texts, "on-hurt"))
-    else:
-        parts.append(_beside(axis, min(x, inject_x), y + 13.5, texts))
+        notes = (f"{so_far}, not yet normal{open_end}", f"{so_far}, not yet normal", so_far)
+        parts.append(box(to_x, y, axis.x(end_s), 18, "mending", notes[0]))
+        parts.append(_caption(axis, to_x, axis.x(end_s), y + 13.5, notes))
     return "".join(parts)
 
 
@@ -169,11 +174,16 @@ def _bracket(axis: Axis, incident: Incident, duration: Duration, y: float) -> st
 def _bracket_text(
     axis: Axis, short: str, end: Estimate, left: float, right: float, y: float
 ) -> str:
-    note = "censored" if end.censored else spell_interval(end)
-    for text in (f"{short} {spell_estimate(end)} ({note})", f"{short} {spell_estimate(end)}"):
+    value = f"{short} {spell_estimate(end)}"
+    interval = "censored" if end.censored else spell_interval(end)
+    tight = interval.removesuffix(" s").replace(" to ", "\u2013")
+    choices = [f"{value} ({interval})", f"{value} ({tight})", value]
+    if MINUS in interval:
+        choices.pop(1)  # a dash between signed numbers reads as a sign
+    for text in choices:
         wide = text_width(text, axis.frame.font)
         if right + 10 + wide <= axis.frame.width:
             return words(right + 8, y, text, "halo strong")
         if left - 8 - wide >= 0:
             return words(left - 8, y, text, "halo strong", "end")
-    return words(axis.frame.end, y - 9, f"{short} {spell_estimate(end)}", "halo strong", "end")
+    return words(axis.frame.end, y - 9, value, "halo strong", "end")

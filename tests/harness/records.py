@@ -97,7 +97,9 @@ class Script:
     spans: tuple[Span, ...] = (Span(),)
     alerts: tuple[tuple[float, str], ...] = ()  # (when, firing | resolved)
     actions: tuple[tuple[float, str], ...] = ()
-    readings: tuple[tuple[float, float, str, float], ...] = ()  # from, to, probe, value (else usual)
+    readings: tuple[
+        tuple[float, float, str, float], ...
+    ] = ()  # from, to, probe, value (else usual)
     series: tuple[Series, ...] | None = None
     extra: tuple[ev.Event, ...] = ()
     rate_per_s: float = 120.0
@@ -136,8 +138,10 @@ class Script:
 def scenario(script=None, *, expect=(), absorbed_ok=False, placebo=False) -> Scenario:
     """The question such a record answers."""
     script = script or Script()
-    steps = () if placebo else tuple(
-        FaultStep("spoil", {}, "feed", "all", 1.0, 30.0) for _ in script.spans
+    steps = (
+        ()
+        if placebo
+        else tuple(FaultStep("spoil", {}, "feed", "all", 1.0, 30.0) for _ in script.spans)
     )
     return Scenario(
         name="made_up",
@@ -323,6 +327,4 @@ def alerts_series(script: Script) -> Series:
     on = np.zeros(len(t), bool)
     for when, status in script.alerts:
         on[t >= LOAD_AT_S + when - 1.0] = status == "firing"
-    return Series(
-        "ALERTS", {**ALERT, "alertstate": "firing"}, t[on], np.ones(int(on.sum()))
-    )
+    return Series("ALERTS", {**ALERT, "alertstate": "firing"}, t[on], np.ones(int(on.sum())))

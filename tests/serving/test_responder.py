@@ -173,6 +173,7 @@ def test_a_restart_acts_on_what_could_not_be_acted_on_before(tmp_path: Path) -> 
 
 
 def test_what_is_no_webhook_is_refused() -> None:
-    for body in ({}, {"alerts": 1}, {"alerts": [1]}, {"alerts": [{"labels": {}}]}):
+    wrong: list[dict[str, Any]] = [{}, {"alerts": 1}, {"alerts": [1]}, {"alerts": [{"labels": {}}]}]
+    for body in wrong:
         with pytest.raises(ValueError, match="not an Alertmanager webhook"):
             read_webhook(body)

@@ -32,7 +32,10 @@ def data_window(*events: Served, min_events: int = 2) -> DataWindow:
 
 def test_the_null_ratio_counts_each_feature_by_its_bit() -> None:
     figures = data_window(served(mask=0b1), served(mask=0b101), served(), served()).figures(1.0)
-    assert figures.null_ratio == dict.fromkeys(FEATURES, 0.0) | {"dep_delay": 0.5, "sched_hour": 0.25}
+    assert figures.null_ratio == dict.fromkeys(FEATURES, 0.0) | {
+        "dep_delay": 0.5,
+        "sched_hour": 0.25,
+    }
     assert figures.observations == 4
 
 
@@ -68,13 +71,23 @@ def test_the_score_shift_is_against_the_same_hour_and_of_the_champion_alone() ->
 
 
 def test_quality_is_held_against_the_rule_on_the_same_flights() -> None:
-    window = QualityWindow(10.0, 3)
+    window = QualityWindow(10.0, min_labels=3, min_late=2)
     for late, rule, label in ((True, True, True), (True, False, False), (False, False, True)):
         window.add(1.0, served(late=late, rule=rule), label)
     figures = window.figures(2.0)
-    assert (figures.labels, figures.accuracy) == (3, pytest.approx(1 / 3))
-    assert figures.reference == pytest.approx(2 / 3)
+    assert figures.labels == 3
+    assert figures.accuracy == pytest.approx(1 / 3)
+    assert figures.accuracy_reference == pytest.approx(2 / 3)
+    assert (figures.recall, figures.recall_reference) == (0.5, 0.5)
     assert math.isnan(window.figures(11.5).accuracy)
+
+
+def test_recall_is_unknown_with_too_few_late_flights() -> None:
+    window = QualityWindow(10.0, min_labels=1, min_late=2)
+    window.add(1.0, served(late=False, rule=True), True)
+    assert math.isnan(window.figures(2.0).recall)
+    window.add(1.0, served(late=False, rule=True), True)
+    assert (window.figures(2.0).recall, window.figures(2.0).recall_reference) == (0.0, 1.0)
 
 
 def test_labels_are_asked_for_when_their_delay_is_over_and_not_before() -> None:

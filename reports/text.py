@@ -1,0 +1,87 @@
+"""What the terminal prints after a run: the answer, the three times, and why.
+
+Plain text without colour codes, so that it reads the same in a log, a pipe and a mail; whatever
+came from outside is cleaned, because a terminal obeys escape codes.
+"""
+
+import textwrap
+from collections.abc import Iterable
+from typing import Final
+
+from harness import Analysis, Finding, Incident, report
+from reports._words import (
+    WORD,
+    Duration,
+    clean,
+    durations,
+    spell_estimate,
+    spell_interval,
+    spell_length,
+)
+
+_WIDTH: Final = 100
+_TITLES: Final = {"expectation": "Expectations", "built-in": "Checks that are always made"}
+
+
+@report(suffix=".txt")
+def text(analysis: Analysis) -> str:
+    """Verdict first, times second, reasons last."""
+    where = f"{clean(analysis.scenario)} on {clean(analysis.stack)}, seed {analysis.seed}"
+    took = spell_length(analysis.end_s) + (" of virtual time" if analysis.virtual_time else "")
+    lines = [
+        f"{WORD[analysis.verdict].upper()}  {where}, {took}",
+        *_wrapped(analysis.headline, "      "),
+    ]
+    for incident in analysis.incidents:
+        lines += ["", *_incident(incident)]
+    for kind, title in _TITLES.items():
+        found = [f for f in analysis.findings if f.kind == kind]
+        lines += ["", *_findings(title, found)]
+    lines += ["", f"Run {clean(analysis.run)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(said: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        clean(said), _WIDTH, initial_indent=indent, subsequent_indent=indent,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _incident(incident: Incident) -> list[str]:
+    hurt = f", {clean(incident.objective)} first" if incident.objective else ""
+    count = f"{incident.bad_events} bad answer" + ("" if incident.bad_events == 1 else "s")
+    head = f"{clean(incident.fault)}: {incident.outcome}; {count}{hurt}"
+    rows = [_duration(d) for d in durations(incident)]
+    widths = [max(len(row[n]) for row in rows) for n in range(4)]
+    out = [head]
+    for short, long, value, rest in rows:
+        row = f"  {short}  {long:<{widths[1]}}  {value:>{widths[2]}}  {rest}"
+        out.append(row.rstrip())
+    return out
+
+
+def _duration(duration: Duration) -> tuple[str, str, str, str]:
+    """Short name, long name, value, and all that qualifies the value."""
+    rest = []
+    if duration.from_inject is not None:
+        rest.append(f"({spell_interval(duration.from_inject)})")
+    if duration.from_impact is not None:
+        rest.append(
+            f"from impact {spell_estimate(duration.from_impact)}"
+            f" ({spell_interval(duration.from_impact)})"
+        )
+    return duration.short, duration.long, duration.spell(duration.from_inject), "  ".join(rest)
+
+
+def _findings(title: str, findings: Iterable[Finding]) -> list[str]:
+    out = [title]
+    for finding in findings:
+        word = WORD[finding.verdict]
+        answer = f"{word.upper() if finding.verdict else word:<8}"
+        out += textwrap.wrap(
+            clean(finding.check), _WIDTH, break_on_hyphens=False,
+            initial_indent=f"  {answer}", subsequent_indent=" " * 10,
+        )  # fmt: skip
+        out += _wrapped(finding.because, " " * 12)
+    return out if len(out) > 1 else [f"{title}: none"]

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+
+from harness.analyze import changepoint as cp
+from harness.analyze.impact import impact, mitigation
+from harness.analyze.oracle import Oracle
+from harness.model.analysis import Estimate
+from tests.harness import records as r
+
+EVENTS = 15_000
+BUDGETS = (0.001, 0.01, 0.03, 0.1)
+L = r.LOAD_AT_S
+
+
+@pytest.mark.parametrize("share_of_budget", [0.0, 1 / 3, 0.8, 1.0])
+def test_a_healthy_run_is_hardly_ever_said_to_be_hurt(share_of_budget):
+    dice = np.random.default_rng(17)
+    enough = cp.threshold(EVENTS)
+    runs = crossed = 0
+    for budget in BUDGETS:
+        for _ in range(150):
+            bad = dice.random(EVENTS, dtype=np.float32) < budget * share_of_budget
+            crossed += cp.first_crossing(bad, budget, enough) is not None
+            runs += 1
+    assert runs * len((0.0, 1 / 3, 0.8, 1.0)) >= 2_000
+    assert crossed / runs < cp.ALPHA
+
+
+def test_the_threshold_keeps_what_villes_inequality_promises():
+    for events, objectives in ((1_000, 1), (15_000, 2), (10**6, 5)):
+        enough = cp.threshold(events, objectives)
+        starts = events * len(cp.ODDS) * objectives
+        assert starts * np.exp(-enough) == pytest.approx(cp.ALPHA)
+    assert cp.threshold(0) > 0
+
+
+@pytest.mark.parametrize(("budget", "share"), [(0.03, 0.12), (0.01, 0.5), (0.01, 0.04), (0.1, 1.0)])
+def test_a_hurt_run_is_noticed_soon_and_not_before(budget, share):
+    dice = np.random.default_rng(5)
+    bad = np.concatenate((dice.random(6000) < budget / 3, dice.random(4000) < share))
+    found = cp.first_crossing(bad, budget, cp.threshold(len(bad)))
+    gain = share * np.log(share / budget)
+    gain += (1 - share) * np.log((1 - share) / (1 - budget)) if share < 1 else 0.0
+    assert found is not None
+    assert 6000 <= found.at <= 6000 + 3 * cp.threshold(len(bad)) / gain + 10
+    assert abs(found.start - 6000) < 10 / share
+
+
+def test_a_burst_shorter_than_n_min_waits_for_n_min_events():
+    bad = np.zeros(500, bool)
+    bad[100:112] = True
+    soon = cp.first_crossing(bad, 0.01, cp.threshold(500))
+    later = cp.first_crossing(bad, 0.01, cp.threshold(500), n_min=35)
+    assert soon is not None and later is not None
+    assert soon.at < 112
+    assert later.at - later.start + 1 == 35
+
+
+def test_no_budget_at_all_is_missed_by_any_bad_event_and_a_whole_one_by_none():
+    bad = np.zeros(200, bool)
+    bad[150] = True
+    assert cp.first_crossing(bad, 0.0, cp.threshold(200)) is not None
+    assert cp.first_crossing(np.ones(200, bool), 1.0, cp.threshold(200)) is None
+    assert cp.first_crossing(np.zeros(0, bool), 0.01, cp.threshold(0)) is None
+    assert cp.first_crossing(np.zeros(200, bool), 0.0, cp.threshold(200)) is None
+
+
+def test_a_clean_step_is_dated_to_the_event():
+    bad = np.arange(1000) >= 700
+    rise = cp.date_change(bad, 500, 999, "rise")
+    fall = cp.date_change(~bad, 500, 999, "fall")
+    for change in (rise, fall):
+        assert change is not None and change.index == 700
+        assert change.low <= 700 <= change.high
+        assert change.high - change.low <= 2
+    assert (rise.before, rise.after) == (0.0, 1.0)
+    assert (fall.before, fall.after) == (1.0, 0.0)
+
+
+def test_a_change_the_other_way_is_no_change():
+    bad = np.arange(1000) >= 700
+    assert cp.date_change(bad, 0, 999, "fall") is None
+    assert cp.date_change(np.zeros(100, bool), 0, 99, "rise") is None
+    assert cp.date_change(np.zeros(0, bool), 0, 10, "rise") is None
+
+
+def test_the_date_is_the_argmin_of_the_cumulative_likelihood_ratio():
+    dice = np.random.default_rng(8)
+    bad = np.concatenate((dice.random(3000) < 0.005, dice.random(400) < 0.15))
+    change = cp.date_change(bad, 2900, 3399, "rise")
+    steps = np.where(
+        bad,
+        np.log(change.after / change.before),
+        np.log((1 - change.after) / (1 - change.before)),
+    )
+    walk = np.concatenate(([0.0], np.cumsum(steps)))
+    assert change.index == 2900 + int(np.argmin(walk[2900:3400]))
+
+
+def _schedule(seed, kind, usual, hurt, after):
+    """A run with its onset and its mitigation anywhere: (record, true impact, true mitigation)."""
+    dice = np.random.default_rng([seed, 9])
+    inject = 36 + dice.uniform(0, 1)
+    onset = inject + dice.uniform(0, 3)
+    served = onset + dice.uniform(3, 14)
+    script = r.Script(
+        stretches=(
+            r.Stretch(onset, served, **{kind: hurt}),
+            r.Stretch(served, 99.0, **{kind: after}),
+        ),
+        spans=(r.Span(inject, inject + 30.0),),
+        arrivals="poisson" if seed % 2 else "constant",
+        seed=seed,
+        **{f"usual_{kind}": usual},
+    )
+    return script.record(), L + onset, L + served
+
+
+@pytest.mark.parametrize(
+    ("kind", "usual", "hurt", "after"),
+    [
+        ("wrong", 0.0, 0.12, 0.0),
+        ("wrong", 0.01, 0.12, 0.01),
+        ("wrong", 0.0, 0.12, 0.008),
+        ("error", 0.0, 0.5, 0.0),
+        ("error", 0.002, 0.5, 0.002),
+        ("error", 0.0, 1.0, 0.0),
+    ],
+)
+def test_the_stated_intervals_hold_the_truth_and_are_narrow(kind, usual, hurt, after):
+    runs, impacts, served, widths_s = 200, 0, 0, []
+    dated = 0
+    for seed in range(runs):
+        record, impact_s, mitigate_s = _schedule(seed, kind, usual, hurt, after)
+        oracle, span = Oracle(record, r.SLO, r.HOLD_S), record.spans[0]
+        in_force = Estimate(span.injected_s, span.not_before_s, span.injected_s)
+        found = impact(oracle, span, in_force)
+        assert found is not None
+        impacts += found.at.low_s <= impact_s <= found.at.high_s
+        end = mitigation(oracle, span, found).at
+        if end.censored:
+            continue  # a chance miss late in the fault: cautious, and not an interval
+        dated += 1
+        served += end.low_s <= mitigate_s <= end.high_s
+        widths_s += [found.at.high_s - found.at.low_s, end.high_s - end.low_s]
+    assert dated >= 0.95 * runs
+    assert impacts / runs >= 0.93
+    assert served / dated >= 0.93
+    assert np.median(widths_s) <= 1.0
