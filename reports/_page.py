@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Trace
@@ -22,6 +23,7 @@ from reports._words import NO_DATA, Clock, clean, clock, marks_in_order, plain_n
 
 _QUANTILE: Final = re.compile(r"^(?P<stem>.+)_(?P<q>p\d+)(?P<rest>(?:_.*)?)$")
 _TOGETHER: Final = (("recall", "precision"),)  # either means nothing without the other
+_COUNTER: Final = re.compile(r"_(total|count|sum|timestamp_seconds)$")
 _NAMED: Final = 3  # series of one trace that a reader can tell apart
 
 
@@ -125,7 +127,7 @@ def _figure(
         )
         for label, m in group
     )
-    title = " and ".join(_unique(m.title for _, m in group))
+    title = " / ".join(_unique(m.title for _, m in group))
     says = tuple(says_of(analysis, m, label if len(group) > 1 else "") for label, m in group)
     high = first.unit == "ratio" and (first.target is not None or _middle(group) > 0.5)
     chart = Chart(f"sli-{n}", title, " ".join(says), first.unit, lines, first.target, high, 150)
@@ -212,18 +214,18 @@ def _trace_figure(
     analysis: Analysis, group: Sequence[Trace], marks: Sequence[Mark], n: int
 ) -> Figure:
     labels = _labels(group)
-    moved = sorted(range(len(group)), key=lambda i: (-_travel(group[i]), i))[:_NAMED]
-    shown = set(range(len(group))) if len(group) <= _NAMED else set(moved)
+    name, unit = group[0].name, ""
+    if _COUNTER.search(name):
+        group, unit = [_rate(trace) for trace in group], "per second"
+    elif name.endswith(("_ratio", "_seconds")):
+        unit = "ratio" if name.endswith("_ratio") else "s"
+    moved = sorted(range(len(group)), key=lambda i: (-_travel(group[i]), i))
+    shown = set(moved[:_NAMED])
     lines = tuple(
         _trace_line(trace, labels[i] if i in shown else "") for i, trace in enumerate(group)
     )
-    name = group[0].name
-    unit = "ratio" if name.endswith("_ratio") else "s" if name.endswith("_seconds") else ""
-    says = (
-        (f"Named: the {len(shown)} of {len(group)} series that moved most; "
-         "the others are drawn thin.",)
-        if len(shown) < len(group) else ()
-    )  # fmt: skip
+    rest = len(group) - len(shown)
+    says = (f"Named: the {len(shown)} of {len(group)} series that moved most.",) if rest else ()
     desc = " ".join(says) or f"{len(group)} monitored series."
     chart = Chart(f"trace-{n}", name, desc, unit, lines, height=132)
     rows = tuple(
@@ -233,14 +235,27 @@ def _trace_figure(
     return Figure(name, _unit(unit), says, (draw(analysis, marks, chart, SMALL),), rows)
 
 
+def _rate(trace: Trace) -> Trace:
+    """A counter's growth per second; a counter that fell was reset, and its growth is not known."""
+    t = trace.t
+    value = [math.nan if v is None else v for v in trace.value]
+    grown = (
+        (after - before) / (until - at) if until > at else math.nan
+        for at, until, before, after in zip(t, t[1:], value, value[1:], strict=False)
+    )
+    return Trace(trace.name, trace.labels, t[:-1], tuple(g if g >= 0 else None for g in grown))
+
+
 def _labels(group: Sequence[Trace]) -> list[str]:
-    """What tells the series apart: the values of the labels that differ."""
+    """What tells the series apart: the values of the fewest labels that do."""
     keys = sorted({k for trace in group for k in trace.labels})
-    differ = [k for k in keys if len({trace.labels.get(k) for trace in group}) > 1]
-    if not differ:
-        return [clean(group[0].name) if len(group) == 1 else f"series {i + 1}"
-                for i in range(len(group))]  # fmt: skip
-    return [clean(" ".join(trace.labels.get(k, "") for k in differ)) for trace in group]
+    keys = [k for k in keys if len({trace.labels.get(k) for trace in group}) > 1]
+    for count in range(1, len(keys) + 1):
+        for few in combinations(keys, count):
+            names = [clean(" ".join(t.labels.get(k) or "none" for k in few)) for t in group]
+            if len(set(names)) == len(group) or count == len(keys):
+                return names
+    return [clean(trace.name) for trace in group]
 
 
 def _finite(values: Iterable[float | None]) -> list[float]:

@@ -176,6 +176,12 @@ def _short(value: float) -> str:
     return plain_number(value, 0 if size >= 100 else 1 if size >= 10 else 2)
 
 
+def headline(analysis: Analysis) -> str:
+    """The headline without the verdict's name, which every report says in its own way."""
+    said = clean(analysis.headline).removeprefix(f"{analysis.verdict.name}: ")
+    return said[:1].upper() + said[1:]
+
+
 def spell_length(length_s: float) -> str:
     """Write how long something took: ``48 s`` or ``1 min 52 s``."""
     whole = round(length_s)

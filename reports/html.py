@@ -61,6 +61,7 @@ def _environment() -> "Environment":
             "value": _words.spell_value,
             "plain": _words.plain_number,
             "durations": _words.durations,
+            "headline": _words.headline,
             "mark_number": mark_number,
             "mark_word": lambda mark: _words.MARK_WORD[mark.id],
             "drawing": Markup,

@@ -19,6 +19,7 @@ from reports._words import (
     clean,
     clock,
     durations,
+    headline,
     marks_in_order,
     plain_number,
     spell_estimate,
@@ -37,7 +38,7 @@ def markdown(analysis: Analysis) -> str:
     blocks = [
         *_head(analysis),
         "## What we believed and what happened",
-        f"> {_safe(analysis.why)}" if analysis.why else "",
+        f"> {_paragraph(analysis.why)}" if analysis.why else "",
         _findings(f for f in analysis.findings if f.kind == "expectation"),
         "## Incident",
         *([b for i in analysis.incidents for b in _incident(i, clock(analysis))] or ["None."]),
@@ -67,24 +68,15 @@ _PEOPLE: Final = (
 
 
 def _safe(text: object) -> str:
-    """Escape what Markdown, or the HTML inside Markdown, would take for markup."""
+    """Escape what Markdown, or the HTML inside Markdown, would take for markup within a line."""
     plain = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    escaped = _SPECIAL.sub(lambda found: "\\" + found[0], plain)
-    # A list, a heading or a quotation only begins at the start of a line.
-    return re.sub(r"^([#+\-=]|\d+(?=[.)]))", _at_start, escaped)
+    return _SPECIAL.sub(lambda found: "\\" + found[0], plain)
 
 
-def _at_start(found: re.Match[str]) -> str:
-    return found[0] + "\\" if found[0].isdigit() else "\\" + found[0]
-
-
-def _code(text: object) -> str:
-    """A code span, fenced by more backticks than the text has in a row."""
-    plain = clean(text).replace("|", "\\|")
-    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
-    edge = " " if plain.startswith("`") or plain.endswith("`") or not plain else ""
-    fence = "`" * (longest + 1)
-    return f"{fence}{edge}{plain}{edge}{fence}"
+def _paragraph(text: object) -> str:
+    """Escape also what is markup at the start of a line only: headings, lists, rules."""
+    safe = re.sub(r"^(?=[#+\-=])", r"\\", _safe(text))
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", safe)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]], raw: bool = False) -> str:
@@ -100,9 +92,9 @@ def _head(analysis: Analysis) -> Iterable[str]:
     word = WORD[analysis.verdict].upper()
     took = spell_length(analysis.end_s) + (" of virtual time" if analysis.virtual_time else "")
     yield f"# {_ICON[analysis.verdict]} {word}: {_safe(analysis.scenario)}"
-    yield _safe(analysis.headline)
+    yield _paragraph(headline(analysis))
     yield (
-        f"Run {_code(analysis.run)}, stack {_code(analysis.stack)}, seed {analysis.seed}, "
+        f"Run {_safe(analysis.run)}, stack {_safe(analysis.stack)}, seed {analysis.seed}, "
         f"started {_safe(analysis.started_utc)}, {took}"
         f"{', placebo: nothing was broken' if analysis.placebo else ''}."
     )
@@ -171,8 +163,7 @@ def _row(measure: Measure, phases: Sequence[str]) -> tuple[str, ...]:
 def _timeline(analysis: Analysis) -> str:
     when = clock(analysis)
     rows = [
-        (when.spell(m.t), plain_number(m.t, 1), m.kind, m.what, m.source)
-        for m in analysis.timeline
+        (when.spell(m.t), plain_number(m.t, 1), m.kind, m.what, m.source) for m in analysis.timeline
     ]
     if not rows:
         return f"Nothing on record: {NO_DATA}."

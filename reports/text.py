@@ -8,12 +8,13 @@ import textwrap
 from collections.abc import Iterable
 from typing import Final
 
-from harness import Analysis, Finding, Incident, report
+from harness import Analysis, Estimate, Finding, Incident, report
 from reports._words import (
     WORD,
     Duration,
     clean,
     durations,
+    headline,
     spell_estimate,
     spell_interval,
     spell_length,
@@ -30,7 +31,7 @@ def text(analysis: Analysis) -> str:
     took = spell_length(analysis.end_s) + (" of virtual time" if analysis.virtual_time else "")
     lines = [
         f"{WORD[analysis.verdict].upper()}  {where}, {took}",
-        *_wrapped(analysis.headline, "      "),
+        *_wrapped(headline(analysis), "      "),
     ]
     for incident in analysis.incidents:
         lines += ["", *_incident(incident)]
@@ -51,37 +52,45 @@ def _wrapped(said: str, indent: str) -> list[str]:
 def _incident(incident: Incident) -> list[str]:
     hurt = f", {clean(incident.objective)} first" if incident.objective else ""
     count = f"{incident.bad_events} bad answer" + ("" if incident.bad_events == 1 else "s")
-    head = f"{clean(incident.fault)}: {incident.outcome}; {count}{hurt}"
     rows = [_duration(d) for d in durations(incident)]
-    widths = [max(len(row[n]) for row in rows) for n in range(4)]
-    out = [head]
-    for short, long, value, rest in rows:
-        row = f"  {short}  {long:<{widths[1]}}  {value:>{widths[2]}}  {rest}"
-        out.append(row.rstrip())
-    return out
+    wide = [max(len(row[n]) for row in rows) for n in range(6)]
+    return [
+        f"{clean(incident.fault)}: {incident.outcome}; {count}{hurt}",
+        *(
+            f"  {short}  {long:<{wide[1]}}  {value:>{wide[2]}}  {span:<{wide[3]}}  "
+            f"{after:<{wide[4]}}  {after_span}".rstrip()
+            for short, long, value, span, after, after_span in rows
+        ),
+    ]
 
 
-def _duration(duration: Duration) -> tuple[str, str, str, str]:
-    """Short name, long name, value, and all that qualifies the value."""
-    rest = []
-    if duration.from_inject is not None:
-        rest.append(f"({spell_interval(duration.from_inject)})")
-    if duration.from_impact is not None:
-        rest.append(
-            f"from impact {spell_estimate(duration.from_impact)}"
-            f" ({spell_interval(duration.from_impact)})"
-        )
-    return duration.short, duration.long, duration.spell(duration.from_inject), "  ".join(rest)
+def _duration(duration: Duration) -> tuple[str, str, str, str, str, str]:
+    """Short name, long name, value and interval; then those from the impact."""
+    impact = duration.from_impact
+    return (
+        duration.short,
+        duration.long,
+        duration.spell(duration.from_inject),
+        _interval(duration.from_inject),
+        "" if impact is None else f"from impact {spell_estimate(impact)}",
+        _interval(impact),
+    )
+
+
+def _interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return "(censored)" if estimate.censored else f"({spell_interval(estimate)})"
 
 
 def _findings(title: str, findings: Iterable[Finding]) -> list[str]:
     out = [title]
     for finding in findings:
         word = WORD[finding.verdict]
-        answer = f"{word.upper() if finding.verdict else word:<8}"
+        answer = f"  {word.upper() if finding.verdict else word:<9}"
+        said = f"{clean(finding.check)}: {clean(finding.because)}"
         out += textwrap.wrap(
-            clean(finding.check), _WIDTH, break_on_hyphens=False,
-            initial_indent=f"  {answer}", subsequent_indent=" " * 10,
+            said, _WIDTH, break_on_hyphens=False,
+            initial_indent=answer, subsequent_indent=" " * (len(answer) + 2),
         )  # fmt: skip
-        out += _wrapped(finding.because, " " * 12)
     return out if len(out) > 1 else [f"{title}: none"]

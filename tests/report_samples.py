@@ -182,7 +182,8 @@ def findings(*changed: Finding) -> tuple[Finding, ...]:
     usual = (
         Finding("detected by alertname=FeatureMissing within 10s", ok,
                 "3.34 s after the injection (3.33 to 3.40)", "expectation"),
-        Finding("mitigated within 20s", ok, "3.9 s after the injection (3.4 to 4.5)", "expectation"),
+        Finding("mitigated within 20s", ok,
+                "3.9 s after the injection (3.4 to 4.5)", "expectation"),
         Finding("recovered within 60s", ok, "36 s after the injection (35 to 38)", "expectation"),
         Finding("overall success_ratio at least 99% during fault", ok,
                 "99.97 % of 3,793 requests", "expectation"),

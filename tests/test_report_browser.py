@@ -82,7 +82,8 @@ TEXTS_TOO_FAINT = """
     const ink = e.closest('svg.pic') ? style.fill : style.color;
     const [a, b] = [light(rgb(ink, back)), light(rgb(back, '#fff'))].sort((p, q) => q - p);
     const ratio = (a + .05) / (b + .05);
-    if (ratio < 4.5) out.push(`${ratio.toFixed(2)} ${e.tagName}.${e.className.baseVal ?? e.className}`);
+    const name = `${e.tagName}.${e.className.baseVal ?? e.className}`;
+    if (ratio < 4.5) out.push(`${ratio.toFixed(2)} ${name}`);
   }
   return [...new Set(out)];
 })()

@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from faults.drop_features import DropFeatures
-from fixtures.models.golden import GoldenTable
+from fixtures.models.golden import GoldenTable, Model
 from fixtures.serving.features import FEATURES
 from fixtures.stacks._simulated import gateway as gateway_part
 from fixtures.stacks._simulated import rules as rules_part
+from fixtures.stacks._simulated.truth import What
 from fixtures.stacks.local import Local
 from fixtures.stacks.simulated import SimulatedStack
 from harness import AuditEntry, FeedRule, Notification, RawSeries, Reading, Site, StackError
@@ -142,7 +143,8 @@ async def _live(
     day = Day(
         *(stack, due_s, answers, took_s, notified, list(await stack.audit(0)), probes),
         *(list(await stack.series(0, 1e9)), zero_s, cases.label, cases.golden),
-        *(before == await stack.fingerprint(), *marks),
+        before == await stack.fingerprint(),
+        *marks,
     )
     await stack.down()
     await stack.down()
@@ -230,13 +232,17 @@ def test_every_severity_hits_the_share_it_publishes(severity: dict[str, Any]) ->
     inside = (day.due_s > day.in_force_s) & (day.due_s < 31)
     share = float((np.array([a.mask for a in day.answers])[inside] > 0).mean())
     assert share == pytest.approx(fault.fraction, rel=0.35)
-    assert bool(day.firing("FeatureMissing")) == (fault.fraction > 0.05)
+    if fault.fraction != rules_part.NULL_RATIO:  # where it is, chance decides
+        assert bool(day.firing("FeatureMissing")) == (fault.fraction > rules_part.NULL_RATIO)
 
 
 def test_the_truth_is_in_causal_order_and_within_the_measured_bounds() -> None:
     day = faulty_day()
     truth = day.stack.truth  # kept, although the stack is down
-    order = ("feed_spoilt", "store_lacks", "asked_lacking", "alert_firing", "routed")
+    order: tuple[What, ...] = (
+        *("feed_spoilt", "store_lacks", "asked_lacking"),
+        *("alert_firing", "routed"),
+    )
     firsts = [truth.first(what) for what in order]
     assert None not in firsts and firsts == sorted(f for f in firsts if f is not None)
     assert 0 <= day.in_force_s + day.zero_s - (truth.first("store_lacks") or 0) <= 0.05
@@ -404,7 +410,7 @@ def test_thirteen_thousand_requests_take_about_a_second() -> None:
 def test_every_answer_is_the_golden_tables(table: GoldenTable) -> None:
     for case, answer in enumerate(faulty_day().answers):
         assert answer.model in ("champion", "baseline")
-        model = "champion" if answer.model == "champion" else "baseline"
+        model: Model = "champion" if answer.model == "champion" else "baseline"
         assert answer.prediction == table.answer(case, model, answer.mask)
         version = table.champion_version if model == "champion" else table.baseline_version
         assert answer.version == version and np.isnan(answer.score)
@@ -536,16 +542,20 @@ def test_series_are_cut_to_the_span_that_is_asked_for() -> None:
     run(main())
 
 
-def test_no_events_is_not_a_number_and_not_zero() -> None:
+@pytest.mark.parametrize(("events", "known"), [(0, False), (40, False), (60, True)])
+def test_too_few_events_is_not_a_number_and_not_zero(events: int, known: bool) -> None:
     async def main() -> list[RawSeries]:
         stack = SimulatedStack()
         await stack.up(Site(""))
+        await _asked(stack, 0, events)
         await asyncio.sleep(3)
-        return list(await stack.series(0, 1e9))
+        found = list(await stack.series(0, 1e9))
+        await stack.down()
+        return found
 
     ratios = [s for s in run(main()) if s.name == "feature_null_ratio"]
     assert len(ratios) == len(FEATURES)
-    assert all(np.isnan(s.value).all() for s in ratios)
+    assert all((s.value[-1] == 0) if known else np.isnan(s.value).all() for s in ratios)
 
 
 # --- the seam ---------------------------------------------------------------------------------

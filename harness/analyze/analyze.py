@@ -23,7 +23,7 @@ from harness.analyze.expectations import Meets
 from harness.analyze.headline import headline
 from harness.analyze.incidents import incidents as find_incidents
 from harness.analyze.method import method
-from harness.analyze.oracle import Oracle
+from harness.analyze.oracle import Oracle, phase_window, phases
 from harness.analyze.slis import SLIS
 from harness.analyze.timeline import timeline
 from harness.model import events as ev
@@ -87,7 +87,7 @@ def analyze(
         measures=measures(record, slo),
         objectives=slo.objectives,
         spans=record.spans,
-        phases=dict(record.phases),
+        phases=dict(phases(record)),
         load_start_s=record.load_start_s or 0.0,
         end_s=record.end_s,
         timeline=timeline(record, incidents),
@@ -102,14 +102,14 @@ def measures(record: Record, slo: Slo) -> tuple[Measure, ...]:
     start_s = record.load_start_s or 0.0
     count = max(0, int(record.load_end_s - start_s + 0.5)) if len(record.requests) else 0
     seconds = [record.window(start_s + i, start_s + i + 1) for i in range(count)]
-    phases = {phase: window for phase in PHASES if (window := record.phase(phase)) is not None}
+    windows = {p: window for p in PHASES if (window := phase_window(record, p)) is not None}
     targets = {objective.sli: objective.target for objective in slo.objectives}
     return tuple(
         Measure(
             named.name,
             named.unit,
             named.title,
-            {phase: named.measure(window, slo) for phase, window in phases.items()},
+            {phase: named.measure(window, slo) for phase, window in windows.items()},
             tuple(named.measure(second, slo) for second in seconds),
             targets.get(named.name),
         )

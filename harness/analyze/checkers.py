@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from harness import schema
-from harness.analyze.oracle import Oracle
+from harness.analyze.oracle import Oracle, phase_window, phases
 from harness.model import events as ev
 from harness.model.analysis import Finding, Incident, Verdict
 from harness.model.record import FaultSpan, Record
@@ -69,7 +69,7 @@ class Bit:
         return Finding(self.name, Verdict.PASS if good else Verdict.UNKNOWN, because)
 
     def _evidence(self, record: Record, span: FaultSpan) -> tuple[bool, str]:
-        before = record.phase("baseline")
+        before = phase_window(record, "baseline")
         if before is None:
             return False, f"{span.id}: there is no baseline on record to compare with"
         if span.injected_s is None:
@@ -232,8 +232,9 @@ class Measured:
         """Decide it."""
         if not self.oracle.slo.objectives:
             return Finding(self.name, Verdict.UNKNOWN, "the SLO has no objective")
+        found = phases(record)
         for phase in ("baseline", "fault"):
-            edges = record.phases.get(phase)
+            edges = found.get(phase)
             for objective in self.oracle.slo.objectives:
                 seen = 0 if edges is None else self.oracle.count(objective, *edges)
                 if seen < self.oracle.n_min(objective):

@@ -9,6 +9,7 @@ from harness.model.events import Alerted, ClockRead
 from harness.model.record import Record, Series
 
 ALERTS = "ALERTS"
+FAILED = " failed"  # how an audit entry ends that tells of an action in vain
 EVALUATION_S = 1.0  # assumed where too few samples are on record to tell
 
 
@@ -62,17 +63,18 @@ def already_firing(record: Record, by: Mapping[str, str], at_s: float) -> str | 
 
 
 def acted(record: Record, from_s: float, heal_s: float, until_s: float) -> Mark:
-    """Find the first audit entry in [from_s, until_s)."""
+    """Find the first action in the audit trail in [from_s, until_s); one that failed is none."""
     bound_s = clock_bound_s(record)
     for action in record.actions:
-        if from_s <= action.t < until_s:
+        if from_s <= action.t < until_s and not action.what.endswith(FAILED):
+            what = f"{action.what} by {action.who}"
             when = "" if action.t <= heal_s else ", after the heal had begun"
             return Mark(
                 "t_act",
                 Estimate(action.t, action.t - bound_s, action.t + bound_s),
-                f"first audit entry since the injection: {action.what} by {action.who}{when}",
+                f"first action in the audit trail since the injection: {what}{when}",
             )
-    return Mark("t_act", None, "the audit trail has no entry since the injection")
+    return Mark("t_act", None, "the audit trail has no action since the injection")
 
 
 def firing(record: Record, by: Mapping[str, str]) -> list[Series]:

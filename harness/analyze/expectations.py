@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from harness import units
 from harness.analyze.detection import already_firing, detected, firing, spell_labels
 from harness.analyze.incidents import matchers
-from harness.analyze.oracle import Oracle, injected_after
+from harness.analyze.oracle import Oracle, injected_after, phase_window
 from harness.analyze.slis import SLIS
 from harness.model.analysis import Estimate, Finding, Incident, Verdict
 from harness.model.record import FaultSpan, Record, Window
@@ -86,7 +86,7 @@ def _sli(expect: ExpectSli, oracle: Oracle) -> Answer:
     named = SLIS.get(expect.sli)
     if named is None:
         return Verdict.UNKNOWN, f"there is no indicator {expect.sli}; see harness.analyze.slis"
-    window, limit = oracle.record.phase(expect.during), _limit(expect, oracle)
+    window, limit = phase_window(oracle.record, expect.during), _limit(expect, oracle)
     if window is None:
         return Verdict.UNKNOWN, f"the run never got to {expect.during}"
     if limit is None:
@@ -115,7 +115,7 @@ def buckets(record: Record, window: Window) -> list[Window]:
 def _limit(expect: ExpectSli, oracle: Oracle) -> float | None:
     if not expect.bound.times_baseline:
         return expect.bound.value
-    baseline = oracle.record.phase("baseline")
+    baseline = phase_window(oracle.record, "baseline")
     usual = None if baseline is None else SLIS[expect.sli].measure(baseline, oracle.slo)
     return None if usual is None else usual * expect.bound.value
 

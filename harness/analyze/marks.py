@@ -147,4 +147,7 @@ def _invalid(oracle: Oracle, span: FaultSpan, in_force: Estimate, by: Mapping[st
     ):
         return "too few requests are on record since the injection to say who was hurt"
     name = already_firing(oracle.record, by, in_force.low_s)
-    return f"alert {name} was already firing at the injection" if name else ""
+    if name is None:
+        return ""
+    remedy = "" if by else "; say with `by` which alert counts as detection"
+    return f"alert {name} was already firing at the injection{remedy}"

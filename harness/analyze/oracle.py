@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analyze.slis import OracleEvents, oracle_events
-from harness.model.record import FaultSpan, Record
+from harness.model.events import PhaseEntered
+from harness.model.record import FaultSpan, Record, Window
+from harness.model.scenario import Phase
 from harness.model.slo import Objective, Slo
 
 MIN_BAD_EVENTS: Final = 5  # the bad events that the fastest alert's threshold must stand for
@@ -95,7 +97,7 @@ class Oracle:
 
     def before_s(self, span: FaultSpan) -> float:
         """From when the run was healthy before this fault: the baseline, or the last heal."""
-        baseline = self.record.phases.get("baseline")
+        baseline = phases(self.record).get("baseline")
         start_s = baseline[0] if baseline else (self.record.load_start_s or 0.0)
         starts = injected_after(span)
         healed = [s.healed_s for s in self.record.spans if s.healed_s and s.healed_s <= starts]
@@ -111,6 +113,17 @@ class Oracle:
             later = bisect_left(starts, span.healing_s)
             end_s = min([end_s, *starts[later : later + 1]])
         return end_s
+
+
+def phases(record: Record) -> Mapping[Phase, tuple[float, float]]:
+    """When each phase began and ended; none if the record was cut short before the first."""
+    return record.phases if any(record.of(PhaseEntered)) else {}
+
+
+def phase_window(record: Record, phase: Phase) -> Window | None:
+    """Cut one phase out of a record, or nothing if the run never got there."""
+    edges = phases(record).get(phase)
+    return None if edges is None else record.window(*edges)
 
 
 def injected_after(span: FaultSpan) -> float:

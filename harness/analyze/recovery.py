@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analyze.oracle import STEP_S, Oracle, injected_after
+from harness.analyze.oracle import STEP_S, Oracle, injected_after, phases
 from harness.analyze.slis import SLIS, Named
 from harness.model.analysis import Estimate
 from harness.model.record import FaultSpan, Window
@@ -114,7 +114,7 @@ def _spoils(wrong: Wrong, start_s: float, end_s: float) -> bool:
 
 def _baseline(oracle: Oracle, span: FaultSpan) -> Window | None:
     """The baseline phase, up to the first injection."""
-    edges = oracle.record.phases.get("baseline")
+    edges = phases(oracle.record).get("baseline")
     if edges is None:
         return None
     first_s = min(injected_after(s) for s in (*oracle.record.spans, span))

@@ -108,12 +108,12 @@ def settings_of(given: Iterable[str]) -> Mapping[str, object]:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise Usage(f"--set {item!r} should be KEY=VALUE")
-        if value == "none":
+        if value in ("", "none"):
             out[key] = []
         elif "," in value:
             out[key] = [part for part in value.split(",") if part]
         else:
-            out[key] = document(value or "''", f"--set {key}").plain()
+            out[key] = document(value, f"--set {key}").plain()
     return out
 
 

@@ -201,6 +201,14 @@ class ClockRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """The monitored series were written down, so many; fewer on record means that some are lost."""
+
+    t: float
+    series: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """Something a person, or the harness itself, wants remembered."""
 
@@ -243,6 +251,7 @@ Event = (
     | Acted
     | Sampled
     | ClockRead
+    | Exported
     | Noted
     | Aborted
     | RunFinished

@@ -227,13 +227,12 @@ class Run:
         async with asyncio.timeout(SERIES_TIMEOUT_S):
             found = await self._stack.series(start_s + self._offset_s, end_s + self._offset_s)
         zero = self._wall_s + self._offset_s
-        folders.write_series(
-            self._folder,
-            [
-                Series(s.name, s.labels, np.asarray(s.wall_s, float) - zero, np.asarray(s.value))
-                for s in found
-            ],
-        )
+        series = [
+            Series(s.name, s.labels, np.asarray(s.wall_s, float) - zero, np.asarray(s.value))
+            for s in found
+        ]
+        folders.write_series(self._folder, series)
+        self._journal.append(ev.Exported(t=self.now(), series=len(series)))
 
     async def _down(self) -> None:
         began_s = self.now()

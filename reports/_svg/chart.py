@@ -73,7 +73,7 @@ def draw(analysis: Analysis, marks: Sequence[Mark], chart: Chart, frame: Frame) 
     """Draw one chart in one frame, with the fault shaded and the marks numbered."""
     axis = axis_of(analysis, frame)
     named = [line for line in chart.lines if line.label]
-    head = 20.0 if len(chart.lines) > 1 else 0.0
+    key, head = _key(named, frame)
     top, foot = head + 22.0, head + chart.height - 22
     y = _scale(chart, top + 4, foot)
     parts = [
@@ -86,8 +86,7 @@ def draw(analysis: Analysis, marks: Sequence[Mark], chart: Chart, frame: Frame) 
     ]
     parts += [_path(line, y, axis, "line-rest") for line in chart.lines if not line.label]
     parts += [_path(line, y, axis, _STYLES[n % 3]) for n, line in enumerate(named)]
-    if head:
-        parts.append(_names(named, axis))
+    parts.append(key)
     return picture(chart.key, frame, head + chart.height, chart.title, chart.desc, parts)
 
 
@@ -161,7 +160,8 @@ def _gaps(chart: Chart, axis: Axis, top: float, foot: float) -> str:
         return hatch + words(middle, (top + foot) / 2 + 4, "no data", "halo strong", "middle")
     if len({tuple(line.edge) for line in chart.lines}) != 1:
         return ""
-    edges, blank = chart.lines[0].edge, []
+    edges = chart.lines[0].edge
+    blank: list[tuple[float, float]] = []
     for n in range(len(edges) - 1):
         if all(not math.isfinite(_or_nan(line.value[n])) for line in chart.lines):
             joins = blank and blank[-1][1] == edges[n]
@@ -197,27 +197,33 @@ def _exact(share: float) -> str:
 
 
 def _path(line: Line, y: Scale, axis: Axis, class_: str) -> str:
-    """A step path; a gap lifts the pen."""
-    d, last_x, down = [], None, False
+    """A step path; a gap lifts the pen, and a level that stays is one stroke."""
+    strokes: list[tuple[str, str, str]] = []  # from, level, to
     for start, end, value in line.runs():
         if value is None:
-            down = False
             continue
-        x, level = number(axis.x(start)), number(y(value))
-        d.append(f"V{level}" if down and last_x == x else f"M{x} {level}")
-        last_x, down = number(axis.x(end)), True
-        d.append(f"H{last_x}")
+        x, level, to_x = number(axis.x(start)), number(y(value)), number(axis.x(end))
+        if strokes and strokes[-1][1:] == (level, x):
+            x = strokes.pop()[0]
+        strokes.append((x, level, to_x))
+    d, last_x = [], ""
+    for x, level, to_x in strokes:
+        d.append(f"V{level}H{to_x}" if last_x == x else f"M{x} {level}H{to_x}")
+        last_x = to_x
     return tag("path", d="".join(d), class_=class_) if d else ""
 
 
-def _names(lines: Sequence[Line], axis: Axis) -> str:
-    """A key above the plot: a sample of the stroke, then the name, cut to the room there is."""
-    room = (axis.frame.width - axis.scale.start) / max(len(lines), 1) - 40
-    parts, x = [], axis.scale.start
-    for n, line in enumerate(lines):
-        most = max(int(room / (axis.frame.font * EM)), 2)
+def _key(lines: Sequence[Line], frame: Frame) -> tuple[str, float]:
+    """A key above the plot, on one line if it fits, else one line each. Returns its height too."""
+    if len(lines) < 2:
+        return "", 0.0
+    widths = [44 + text_width(line.label, frame.font) for line in lines]
+    flat = sum(widths) <= frame.width - frame.left
+    most = int((frame.width - frame.left - 30) / (frame.font * EM))
+    parts, x, y = [], frame.left, 10.0
+    for n, (line, width) in enumerate(zip(lines, widths, strict=True)):
         label = line.label if len(line.label) <= most else line.label[: most - 1] + "\u2026"
-        parts.append(rule(x, 8, x + 20, 8, _STYLES[n % 3]))
-        parts.append(words(x + 26, 12, label, "small"))
-        x += 40 + text_width(label, axis.frame.font)
-    return "".join(parts)
+        parts.append(rule(x, y - 3, x + 20, y - 3, _STYLES[n % 3]))
+        parts.append(words(x + 26, y + 1, label, "small"))
+        x, y = (x + width, y) if flat else (x, y + 15)
+    return "".join(parts), (y if flat else y - 15) + 10

@@ -20,7 +20,7 @@ from reports._svg.axis import (
     draw_phases,
     lanes,
 )
-from reports._svg.draw import Frame, number, picture, rule, tag, text_width, words
+from reports._svg.draw import EM, Frame, number, picture, rule, tag, text_width, words
 from reports._words import clean
 
 _SHAPES: Final = {
@@ -32,6 +32,8 @@ _SHAPES: Final = {
 }
 _NAMED_WIDE: Final = 5
 _NAMED_NARROW: Final = 3
+_LEAST: Final = 18  # characters that still say something
+_MOST: Final = 40
 
 
 def events(analysis: Analysis, marks: Sequence[Mark], key: str, frame: Frame) -> str:
@@ -62,13 +64,8 @@ def _of(analysis: Analysis, kind: str, axis: Axis) -> list[Moment]:
 def _lane(axis: Axis, analysis: Analysis, kind: str, y: float) -> tuple[str, float]:
     """One kind: its name, its shapes, and labels for the first few. Returns where it ends."""
     moments = _of(analysis, kind, axis)
-    wide = axis.frame.width > 600
-    most, room = (_NAMED_WIDE, 48) if wide else (_NAMED_NARROW, 24)
-    labels = [
-        Label(axis.x(m.t) + 4, text, text_width(text, axis.frame.font))
-        for m in moments[:most]
-        for text in (_cut(m.what, room),)
-    ]
+    most = _NAMED_WIDE if axis.frame.width > 600 else _NAMED_NARROW
+    labels = [_label(axis, moment) for moment in moments[:most]]
     placed = lanes(labels, axis.scale.start, axis.frame.width)
     deep = max((p.lane for p in placed), default=0)
     base = y + 16 + LANE * deep
@@ -78,6 +75,14 @@ def _lane(axis: Axis, analysis: Analysis, kind: str, y: float) -> tuple[str, flo
     line = rule(axis.scale.start, base + 12, axis.scale.end, base + 12, "grid")
     shapes = "".join(_shape(kind, axis.x(m.t), base + 12, m.what) for m in moments)
     return head + line + draw_labels(placed, base, base + 12) + shapes, base + 26
+
+
+def _label(axis: Axis, moment: Moment) -> Label:
+    """Name a moment in the room to its right; if that is too little, it will reach left."""
+    x, em = axis.x(moment.t) + 4, axis.frame.font * EM
+    room = int((axis.frame.width - x - 6) / em)
+    text = _cut(moment.what, min(room if room >= _LEAST else _MOST // 2, _MOST))
+    return Label(x, text, text_width(text, axis.frame.font))
 
 
 def _shape(kind: str, x: float, y: float, what: str) -> str:

@@ -92,8 +92,9 @@ def _service(axis: Axis, incident: Incident, y: float) -> str:
     impact, recover = _at(incident, "t_impact"), _at(incident, "t_recover")
     mitigate = _at(incident, "t_mitigate")
     if impact is None:
-        text = "absorbed: users were not hurt" if incident.outcome == "absorbed" else "no impact"
-        return words(axis.scale.start, y + 15, f"{text} on record", "aside")
+        absorbed = incident.outcome == "absorbed"
+        text = "absorbed: users were not hurt" if absorbed else "no impact on record"
+        return words(axis.scale.start, y + 15, text, "aside")
     # Censored at the heal: that people were hurt is known until then and no longer.
     better = mitigate or _at(incident, "t_heal")
     to_s = axis.scale.high if better is None else max(better.value_s, impact.value_s)
@@ -148,9 +149,11 @@ def _bracket(axis: Axis, incident: Incident, duration: Duration, y: float) -> st
     """One duration as a dimension line, from the injection to its mark."""
     inject, end = _at(incident, "t_inject"), duration.from_inject
     if inject is None or end is None:
-        x = axis.scale.start if inject is None else axis.x(inject.value_s)
+        x = axis.scale.start if inject is None else axis.x(inject.value_s) + 6
         text = f"{duration.short} {duration.spell(end)}"
-        return words(x + (6 if inject else 0), y + 9, text, "halo aside")
+        if x + text_width(text, axis.frame.font) <= axis.frame.width:
+            return words(x, y + 9, text, "halo aside")
+        return words(x - 12, y + 9, text, "halo aside", "end")
     x, to_x = axis.x(inject.value_s), axis.x(inject.value_s + end.value_s)
     parts = [rule(x, y - 1, x, y + 11, "dim")]
     reach = to_x

@@ -1,8 +1,9 @@
 """Records whose truth is known, made up on virtual data: what an analysis is tested against.
 
-``Script`` says what happens to users (``Stretch``: which share errs, is late, is wrong, falls back),
-when the fault is in force, and what alerts, actions, probes and series say; ``record()`` rolls the
-requests from a seed. Times in a script count from the start of the load, which is ``LOAD_AT_S``.
+``Script`` says what happens to users (``Stretch``: which share errs, is late, is wrong, falls
+back), when the fault is in force, and what alerts, actions, probes and series say; ``record()``
+rolls the requests from a seed. Times in a script count from the start of the load, which is
+``LOAD_AT_S``.
 """
 
 from dataclasses import dataclass, field, replace

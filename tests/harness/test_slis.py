@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from harness.analyze.slis import SLIS, oracle_events, quantile
-from harness.model.record import Record, Requests, Window
+from harness.model.record import Requests, Window
 from harness.model.rows import ERROR, OK, ROW, TIMEOUT
 from harness.model.slis import RATIO_SLI_NAMES, SLI_NAMES
 from tests.harness import records as r
@@ -123,7 +123,4 @@ def test_the_events_of_an_objective_give_its_ratio():
 
 
 def test_an_indicator_that_is_no_share_has_no_events():
-    assert (
-        oracle_events("latency_p99_ms", Record((), r.PLACEBO.record().requests).requests, r.SLO)
-        is None
-    )
+    assert oracle_events("latency_p99_ms", r.PLACEBO.record().requests, r.SLO) is None

@@ -130,6 +130,20 @@ def test_an_ejected_replica_is_asked_again_after_its_time() -> None:
     with_pool(body, moody, well, clock=lambda: now_s)
 
 
+def test_failures_that_are_not_in_a_row_eject_nobody() -> None:
+    turns = iter([broken, well] * 20)
+
+    async def flaky(request: web.Request) -> web.StreamResponse:
+        return await next(turns)(request)
+
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        for _ in range(20):
+            await infer(pool)
+        assert asked["replica-0"] >= 9
+
+    with_pool(body, flaky, well)
+
+
 def test_when_all_replicas_fail_the_failure_says_whether_they_answered() -> None:
     async def answered(pool: Pool, asked: dict[str, int]) -> None:
         with pytest.raises(ReplicaFailure) as caught:

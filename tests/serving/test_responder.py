@@ -132,6 +132,7 @@ def test_a_person_who_overrules_it_is_not_overruled_back(tmp_path: Path) -> None
         await world.until(lambda: world.actions == [RUNBOOK])
         world.responder.overruled()
         world.notify(alert("firing"))
+        await asyncio.sleep(0.1)
         world.notify(alert("resolved"))
         await asyncio.sleep(0.4)
         assert world.actions == [RUNBOOK]
