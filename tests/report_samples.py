@@ -409,7 +409,14 @@ def aborted() -> Analysis:
             Finding("everything healed", Verdict.PASS, "healed 0.1 s after the abort"),
         ),
         incidents=(
-            incident("aborted", t_detect=None, t_act=None, t_mitigate=None, t_recover=None),
+            incident(
+                "aborted",
+                t_detect=None,
+                t_act=None,
+                t_mitigate=None,
+                t_heal=_about(ends, 0.0, 0.0),
+                t_recover=None,
+            ),
         ),
         measures=tuple(
             dataclasses.replace(
@@ -419,6 +426,7 @@ def aborted() -> Analysis:
             )
             for m in run.measures
         ),
+        spans=(dataclasses.replace(span(), healing_s=ends, healed_s=ends + 0.1),),
         phases=cut,
         end_s=ends + 1.0,
         timeline=tuple(m for m in run.timeline if m.t < ends),

@@ -1,16 +1,18 @@
 """When a share of bad events changed, and how sure that is. Statistics on arrays, nothing else.
 
 *Did it rise above its budget?* A one-sided sequential likelihood-ratio test (Page's CUSUM) of
-Bernoulli events: the budget against each of a few higher shares. While the true share is within
-the budget, the likelihood ratio from any fixed start is a non-negative supermartingale, so by
-Ville's inequality it ever reaches ``e**h`` with probability at most ``e**-h``. A CUSUM is the
-best of n such starts, taken over K alternatives and m objectives; the union bound gives
+Bernoulli events: the budget ``p0`` against each of K higher shares ``p1``, from every possible
+start. A start worth having is a bad event, which comes with probability at most ``p0`` while the
+run is healthy, and is itself worth a likelihood ratio of ``p1 / p0``. From there on the ratio is a
+non-negative supermartingale, so by Ville's inequality it ever reaches ``e**h`` with probability at
+most ``p1 / p0 * e**-h``. The union over n starts, K alternatives and m objectives gives
 
-    P(a healthy run of n events crosses) <= n K m e**-h = alpha   for   h = log(n K m / alpha)
+    P(a healthy run of n events crosses) <= sum of n m p1 e**-h = alpha
+    for   h = log(n K m / alpha) + log(p1)   of each alternative
 
 It needs no simulation, no independence between objectives, and holds for any share within the
-budget. It is conservative (measured: far below alpha), which delays the *decision* a little and the
-back-dated instant not at all.
+budget. It is conservative (a run at the very budget crosses about a fifth as often), which delays
+the *decision* by a few events and the back-dated instant not at all.
 
 *When exactly?* The decision comes late; the change is dated back by maximum likelihood with the
 shares before and after estimated from the data (for known shares that is the argmin of the
@@ -32,8 +34,8 @@ Floats = NDArray[np.float64]
 
 ALPHA: Final = 0.01
 """Chance that a whole healthy run is said to be hurt, over all its objectives."""
-ODDS: Final = (1.5, 2.0, 4.0, 10.0, 30.0, 100.0)
-"""The alternatives, as multiples of the budget's odds: from barely over it to a total outage."""
+ODDS: Final = (1.8, 4.0, 12.0, 50.0)
+"""The alternatives, as multiples of the budget's odds: from somewhat over it to an outage."""
 COVERAGE: Final = 0.95
 DROP: Final = -log(1 - sqrt(COVERAGE)) + 0.5
 """3.68 nats for known shares, and half a nat for not knowing them (calibrated in the tests)."""
@@ -65,15 +67,15 @@ class Change:
 
 
 def threshold(events: int, objectives: int = 1, alpha: float = ALPHA) -> float:
-    """The evidence needed, in nats, for a run of so many events; see the module."""
+    """``log(n K m / alpha)``, in nats, for a run of so many events; see the module."""
     return log(max(1, events) * len(ODDS) * max(1, objectives) / alpha)
 
 
 def first_crossing(bad: Bools, budget: float, enough: float, n_min: int = 1) -> Crossing | None:
     """Find where the share of ``bad`` (n,) is first known to exceed ``budget``.
 
-    ``enough``: the threshold in nats; ``n_min``: events there must be since the evidence began.
-    ``None`` when it never is.
+    ``enough``: what ``threshold`` says, in nats; ``n_min``: events there must be since the evidence
+    began. ``None`` when it never is.
     """
     if budget >= 1 or not len(bad):
         return None
@@ -121,8 +123,8 @@ def known_shares_miss() -> float:
 def _alternatives(budget: float) -> tuple[float, ...]:
     odds = budget / (1 - budget)
     found = tuple(odds * times / (1 + odds * times) for times in ODDS)
-    # A tiny budget's hundredfold is still tiny: let a plain outage be one of the alternatives.
-    return found if found[-1] > 0.4 else (*found[:-1], 0.5)
+    # Many times a tiny budget is still tiny: let a plain outage be one of the alternatives.
+    return found if found[-1] > 0.3 else (*found[:-1], 0.5)
 
 
 def _crossing(
@@ -133,7 +135,7 @@ def _crossing(
     floor = np.minimum.accumulate(walk)
     place = np.arange(len(walk))
     start = np.maximum.accumulate(np.where(walk <= floor, place, 0))
-    over = (walk - floor >= enough) & (place - start >= n_min)
+    over = (walk - floor >= enough + log(hurt)) & (place - start >= n_min)
     at = int(np.argmax(over))
     return Crossing(int(start[at]), at - 1) if over[at] else None
 

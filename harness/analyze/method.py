@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.analyze.changepoint import ALPHA, COVERAGE, threshold
+from harness.analyze.changepoint import ALPHA, COVERAGE
 from harness.analyze.detection import clock_bound_s, evaluation_s, scrape_s
 from harness.analyze.marks import blur_limit_s
 from harness.analyze.oracle import Oracle
@@ -54,8 +54,7 @@ def _impact(oracle: Oracle) -> MethodNote:
     return MethodNote(
         "impact",
         "one-sided sequential likelihood-ratio test of bad events against the budget, from the "
-        f"injection on, threshold {threshold(count, objectives):.1f} nats; dated back by maximum "
-        f"likelihood; least events: {needed}",
+        f"injection on; dated back by maximum likelihood; least events: {needed}",
         f"a healthy run of {count} requests and {objectives} objectives crosses with probability "
         f"below {ALPHA:g} (Ville's inequality); {COVERAGE:.0%} interval by profile likelihood",
     )

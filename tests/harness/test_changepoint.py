@@ -28,8 +28,9 @@ def test_a_healthy_run_is_hardly_ever_said_to_be_hurt(share_of_budget):
 def test_the_threshold_keeps_what_villes_inequality_promises():
     for events, objectives in ((1_000, 1), (15_000, 2), (10**6, 5)):
         enough = cp.threshold(events, objectives)
-        starts = events * len(cp.ODDS) * objectives
-        assert starts * np.exp(-enough) == pytest.approx(cp.ALPHA)
+        hurt = cp._alternatives(0.03)
+        chance = sum(events * objectives * p * np.exp(-(enough + np.log(p))) for p in hurt)
+        assert chance == pytest.approx(cp.ALPHA)
     assert cp.threshold(0) > 0
 
 

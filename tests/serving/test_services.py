@@ -57,6 +57,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def test_a_healthy_stack_gives_the_golden_answers_and_says_how(stack: Stack) -> None:
+    start = int(stack.cases.rows[0])
+    window = {start - 257: 0, start - 256: 1, start + 1_499: 1, start + 1_500: 0}
+    assert {row: stack.store.exists(f"features:f{row}") for row in window} == window
+    assert stack.store.get("materializer:cursor") == str(start).encode()
     right = 0
     for number in range(COUNT):
         status, headers, body = stack.ask(number)
