@@ -111,7 +111,7 @@ async def heals_from_the_record(bench: _Bench) -> None:
 
 
 async def heals_from_another_process(bench: _Bench) -> None:
-    """What ``attach`` makes of the stack's state can heal it (stacks on virtual time are exempt)."""
+    """What ``attach`` makes of its state can heal it (stacks on virtual time are exempt)."""
     if bench.stack.virtual_time:
         return
     undo = await bench.break_it()

@@ -173,8 +173,11 @@ class Complete:
             missing.append(f"requests: {len(record.requests)} of {planned} are there")
         elif not len(record.requests):
             missing.append("any request")
-        if not record.series and not (header is not None and header.virtual_time):
-            missing.append("the monitored series")
+        exported = next((e.series for e in record.of(ev.Exported)), None)
+        if exported is None:
+            missing.append("the monitored series: they were not exported")
+        elif len(record.series) != exported:
+            missing.append(f"monitored series: {len(record.series)} of {exported} are there")
         if missing:
             return Finding(self.name, Verdict.UNKNOWN, f"the record lacks {'; '.join(missing)}")
         series = f", {len(record.series)} monitored series" if record.series else ""

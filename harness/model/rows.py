@@ -17,7 +17,7 @@ TIMEOUT = 2
 ROW = np.dtype(
     [
         ("case", "<u4"),  # which request: an index into the cases replayed
-        # Integer ns since the run's zero on CLOCK_MONOTONIC; due (less 20 us) <= sent <= first <= end.
+        # Integer ns since the run's zero, CLOCK_MONOTONIC; due - 20 us <= sent <= first <= end.
         ("due_ns", "<i8"),  # when it was meant to leave
         ("sent_ns", "<i8"),  # when it left; of one that never did, when it was given up
         ("first_ns", "<i8"),  # the first byte of the answer; without one, equal to end_ns

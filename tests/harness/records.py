@@ -238,6 +238,7 @@ def _events(script: Script) -> list[ev.Event]:
         ev.StackUp(t=at - 2, took_s=6.0, topology={"feed": ("feed",)}),
         ev.LoadStarted(t=at, requests=len(due_s(script))),
         ev.LoadFinished(t=end, facts={"sent": len(due_s(script))}),
+        ev.Exported(t=end + 2, series=len(_series(script))),
         ev.StackDown(t=end + 3, took_s=1.0),
         ev.RunFinished(t=end + 3.5),
         ev.ClockRead(t=5.0, source="prometheus", offset_s=0.002, bound_s=0.001),

@@ -232,11 +232,12 @@ def test_a_record_without_its_ends_is_unknown(kind):
     assert finding(found, "record complete").verdict is UNKNOWN
 
 
-def test_the_series_must_be_there_unless_time_was_virtual():
-    real = r.USUAL_RUN.with_(series=())
-    assert finding(judge(real), "record complete").verdict is UNKNOWN
-    virtual = real.with_(virtual_time=True)
-    assert finding(judge(virtual), "record complete").verdict is PASS
+def test_the_series_must_be_there_unless_the_stack_has_none():
+    lost = without(r.USUAL_RUN, series=False)
+    assert finding(judge(r.USUAL_RUN, record=lost), "record complete").verdict is UNKNOWN
+    unasked = without(r.USUAL_RUN, ev.Exported)
+    assert finding(judge(r.USUAL_RUN, record=unasked), "record complete").verdict is UNKNOWN
+    assert finding(judge(r.USUAL_RUN.with_(series=())), "record complete").verdict is PASS
 
 
 @pytest.mark.parametrize("script", [r.USUAL_RUN, r.PLACEBO])
