@@ -336,6 +336,13 @@ def test_probes_read_a_healthy_stack_as_healthy(stood):
 
 
 @pytest.mark.stack
+def test_every_process_carries_the_mark_by_which_it_is_found_when_nobody_wrote_it_down(stood):
+    state = stood.stack.state()
+    found = {child.pid for child in marked(state["layout"]["mark"])}
+    assert found == {child["pid"] for child in state["children"].values()}
+
+
+@pytest.mark.stack
 def test_every_process_is_scraped_and_its_samples_keep_their_own_times(stood):
     async def scraped():
         now_s = time.time()

@@ -151,7 +151,7 @@ class Record:
     def phases(self) -> dict[Phase, tuple[float, float]]:
         """When each phase began and ended."""
         entered = list(self.of(ev.PhaseEntered))
-        ends = [e.t for e in entered[1:]] + [self.load_end_s]
+        ends = [e.t for e in entered[1:]] + [self.load_end_s] * bool(entered)
         return {e.phase: (e.t, max(e.t, end)) for e, end in zip(entered, ends, strict=True)}
 
     @cached_property
