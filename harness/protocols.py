@@ -200,7 +200,11 @@ class Stack(Protocol):
 
 @runtime_checkable
 class Served(Protocol):
-    """A stack of real processes."""
+    """A stack of real processes.
+
+    From its first process on it keeps ``attach.json`` in its site's folder, which holds what
+    ``attach`` needs, so that somebody else can finish the job of a harness that died.
+    """
 
     def endpoint(self) -> Endpoint:
         """Where it takes requests, once up."""
