@@ -1,0 +1,149 @@
+"""Whole runs on real processes, by the command that people type.
+
+The long ones (ten runs of each scenario, and the runs with a defence off) are marked slow and print
+their figures; `make test` makes one run, and stops another half-way.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.cli.judge import judge
+from harness.model import events as ev
+from harness.model.analysis import Verdict
+from harness.run import folder as folders
+from tests.conftest import CATALOG, ROOT, gameday
+
+CORE = ROOT / "scenarios" / "core"
+RUN_WITHIN_S = 240
+STOP_WITHIN_S = 60
+
+
+def processes_of(home):
+    """Every process whose command line names the place where this test's runs live."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                line = file.read().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(home) in line and int(pid) != os.getpid():
+            found.append(line.strip())
+    return found
+
+
+def run(home, scenario, *more):
+    """One run; its record, its analysis and its exit code."""
+    done = gameday(
+        "run", CORE / f"{scenario}.yaml", "--plain", *more,
+        timeout_s=RUN_WITHIN_S, env={**os.environ, "GAMEDAY_HOME": str(home)},
+    )  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    os.environ["GAMEDAY_HOME"] = str(home)
+    folder = folders.find("last")
+    record = folders.read(folder)
+    return folder, record, judge(record, CATALOG), done
+
+
+def seconds(estimate):
+    if estimate is None:
+        return "none"
+    sign = "> " if estimate.censored else ""
+    return f"{sign}{estimate.value_s:.2f} [{estimate.low_s:.2f}, {estimate.high_s:.2f}]"
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(RUN_WITHIN_S + 60)
+def test_the_core_scenario_passes_and_its_report_needs_nothing_but_the_record(home):
+    folder, record, analysis, done = run(home, "drop_features")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert analysis.verdict is Verdict.PASS
+    (incident,) = analysis.incidents
+    assert incident.outcome == "detected, mitigated"
+    for value in (incident.ttd, incident.ttm, incident.ttr):
+        assert value is not None and not value.censored
+        assert value.low_s <= value.value_s <= value.high_s
+    assert processes_of(home) == []
+    html = (folder.path / "report.html").read_bytes()
+    assert len(html) < 400_000
+    for gone in ("stack", "load"):
+        subprocess.run(["rm", "-r", folder.path / gone], check=True)
+    again = gameday("report", folder.path, "--format", "html")
+    assert again.stdout.encode() == html
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(RUN_WITHIN_S)
+@pytest.mark.parametrize("after", ["standing up", "in force"])
+def test_ctrl_c_heals_and_takes_everything_down(home, after):
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", CORE / "drop_features.yaml", "--plain"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "GAMEDAY_HOME": str(home)},
+    )  # fmt: skip
+    try:
+        for line in child.stdout:
+            if after in line:
+                break
+        child.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        child.send_signal(signal.SIGINT)  # people press it twice
+        rest = child.stdout.read()
+        code = child.wait(STOP_WITHIN_S)
+    finally:
+        child.kill()
+    assert time.monotonic() - asked < STOP_WITHIN_S
+    assert code in (3, 4), rest
+    assert processes_of(home) == []
+    record = folders.read(folders.find("last"))
+    assert any(isinstance(e, ev.Aborted) for e in record.events)
+    assert all(span.healed_s is not None for span in record.spans)
+    assert judge(record, CATALOG).verdict is not Verdict.PASS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(12 * RUN_WITHIN_S)
+def test_ten_runs_detect_and_mitigate_every_time(home):
+    for seed in range(1, 11):
+        _, _, analysis, done = run(home, "drop_features", "--seed", seed)
+        (incident,) = analysis.incidents
+        print(
+            f"\nseed {seed}: {analysis.verdict.name} {incident.outcome}; TTD {seconds(incident.ttd)}"
+            f" TTM {seconds(incident.ttm)} TTR {seconds(incident.ttr)}",
+            flush=True,
+        )
+        assert done.returncode == 0, done.stdout
+        assert incident.outcome == "detected, mitigated"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(12 * RUN_WITHIN_S)
+def test_no_alert_fires_in_ten_placebo_runs(home):
+    for seed in range(1, 11):
+        _, record, analysis, done = run(home, "placebo", "--seed", seed)
+        print(f"\nseed {seed}: {analysis.verdict.name} {analysis.headline}", flush=True)
+        assert done.returncode == 0, done.stdout
+        assert record.alerts == () and record.actions == ()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * RUN_WITHIN_S)
+def test_without_the_runbook_nothing_mitigates_and_the_run_does_not_pass(home):
+    _, _, analysis, done = run(home, "drop_features", "--set", "runbooks=none")
+    assert done.returncode in (1, 3)
+    (incident,) = analysis.incidents
+    assert incident.outcome == "detected, unmitigated"
+    assert incident.ttm is not None and incident.ttm.censored
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * RUN_WITHIN_S)
+def test_without_the_alert_rule_detection_is_missing_and_the_run_does_not_pass(home):
+    _, _, analysis, done = run(home, "drop_features", "--set", "alerts_off=FeatureMissing")
+    assert done.returncode in (1, 3)
+    (incident,) = analysis.incidents
+    assert incident.ttd is None or incident.ttd.censored
