@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from harness.capabilities import FeedRewritable, FeedRule
     from harness.catalog import fault, report, stack
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
-    from harness.model.events import Json, Undo
     from harness.model.plan import Node, Topology
-    from harness.model.record import Window
+    from harness.model.values import Json, Undo
+    from harness.model.window import Window
     from harness.protocols import (
         Answer,
         AuditEntry,
@@ -81,9 +81,9 @@ _HOMES = {
         "Measure",
         "Verdict",
     ),
-    "harness.model.events": ("Json", "Undo"),
     "harness.model.plan": ("Node", "Topology"),
-    "harness.model.record": ("Window",),
+    "harness.model.values": ("Json", "Undo"),
+    "harness.model.window": ("Window",),
     "harness.protocols": (
         "Answer",
         "AuditEntry",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from harness.model.events import Json
+from harness.model.values import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from harness.model.analysis import Analysis, Finding
-from harness.model.events import Event, Json, Undo
 from harness.model.plan import Node, Topology
-from harness.model.record import Record, Window
+from harness.model.values import Json, Undo
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a stack or a fault needs none of these to be loaded
     import numpy as np
     from numpy.typing import NDArray
+
+    from harness.model.analysis import Analysis, Finding
+    from harness.model.events import Event
+    from harness.model.record import Record
+    from harness.model.window import Window
 
 Target_contra = TypeVar("Target_contra", contravariant=True)
 
@@ -61,7 +64,7 @@ class Fault(Protocol[Target_contra]):
     async def heal(self, target: Target_contra, nodes: Sequence[Node], undo: Undo | None) -> None:
         """Mend it."""
 
-    def evidence(self, before: Window, during: Window) -> Evidence:
+    def evidence(self, before: "Window", during: "Window") -> Evidence:
         """Read the record: a fault nobody can see in it proves nothing."""
 
 
@@ -235,7 +238,7 @@ class StackError(Exception):
 class Journal(Protocol):
     """The append-only record. There is no update and no delete."""
 
-    def append(self, event: Event) -> None:
+    def append(self, event: "Event") -> None:
         """Write one event."""
 
     def sync(self) -> None:
@@ -245,14 +248,14 @@ class Journal(Protocol):
 class Sli(Protocol):
     """A number read off a window, or ``None`` when the window cannot say."""
 
-    def __call__(self, window: Window, /) -> float | None:
+    def __call__(self, window: "Window", /) -> float | None:
         """Measure it."""
 
 
 class Checker(Protocol):
     """A judgement over a whole record."""
 
-    def check(self, record: Record) -> Finding:
+    def check(self, record: "Record") -> "Finding":
         """Decide. Missing data is ``UNKNOWN``, never ``PASS``."""
 
 
@@ -261,5 +264,5 @@ class Report(Protocol):
 
     suffix: str
 
-    def __call__(self, analysis: Analysis, /) -> str:
+    def __call__(self, analysis: "Analysis", /) -> str:
         """Render it. No files, no clock, no network."""

@@ -112,8 +112,8 @@ def test_ten_runs_detect_and_mitigate_every_time(home):
         _, _, analysis, done = run(home, "drop_features", "--seed", seed)
         (incident,) = analysis.incidents
         print(
-            f"\nseed {seed}: {analysis.verdict.name} {incident.outcome}; TTD {seconds(incident.ttd)}"
-            f" TTM {seconds(incident.ttm)} TTR {seconds(incident.ttr)}",
+            f"\nseed {seed}: {analysis.verdict.name} {incident.outcome};"
+            f" TTD {seconds(incident.ttd)} TTM {seconds(incident.ttm)} TTR {seconds(incident.ttr)}",
             flush=True,
         )
         assert done.returncode == 0, done.stdout

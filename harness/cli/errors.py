@@ -19,11 +19,9 @@ class Usage(Exception):
 
 def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Carry out a verb, and explain what went wrong."""
-    from harness.run.folder import FolderError
-
     try:
         return verb(args)
-    except (ParseError, PlanError, CatalogError, ParamError, Usage, FolderError) as wrong:
+    except (ParseError, PlanError, CatalogError, ParamError, Usage) as wrong:
         return _say(str(wrong), USAGE)
     except StackError as broken:
         return _say(str(broken), UNKNOWN)
@@ -31,6 +29,12 @@ def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespac
         return _say("stopped", UNKNOWN)
     except OSError as error:
         return _say(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), UNKNOWN)
+    except Exception as error:
+        from harness.run.folder import FolderError  # not before: it loads all kinds of events
+
+        if isinstance(error, FolderError):
+            return _say(str(error), USAGE)
+        raise
 
 
 def _say(text: str, code: int) -> int:

@@ -9,14 +9,14 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from harness.model.plan import Node
 from harness.model.scenario import Phase
+from harness.model.values import Json as Json
+from harness.model.values import Undo as Undo
 
 FORMAT = 1
-Json = Any  # a value json can carry
-Undo = Mapping[str, Json]  # what a fault must remember in order to heal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

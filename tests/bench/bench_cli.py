@@ -1,6 +1,6 @@
 """How long the command line takes to answer: medians of 7 whole processes, peers in the same run.
 
-``python -m tests.bench.bench_cli``. Targets: ``gameday --help`` 60 ms, ``check`` of one scenario 120
+``python -m tests.bench.bench_cli``. Targets: ``gameday --help`` 60 ms, ``check`` of a scenario 120
 ms. Peers: ``locust --help``, and Chaos Toolkit's ``chaos --help`` when it is on PATH.
 """
 

@@ -38,7 +38,7 @@ def echo():
                     peer.sendall(data)
 
     threading.Thread(target=serve, daemon=True).start()
-    return "127.0.0.1:{}".format(server.getsockname()[1])
+    return f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def connect(address):
