@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.capabilities import FeedRewritable, FeedRule
+    from harness.capabilities import FeedRewritable, FeedRule, Killable, Pausable
     from harness.catalog import fault, report, stack
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
     from harness.model.plan import Node, Topology
@@ -51,10 +51,12 @@ __all__ = (
     "Finding",
     "Incident",
     "Json",
+    "Killable",
     "Mark",
     "Measure",
     "Node",
     "Notification",
+    "Pausable",
     "RawSeries",
     "Reading",
     "Site",
@@ -70,7 +72,7 @@ __all__ = (
 )
 
 _HOMES = {
-    "harness.capabilities": ("FeedRewritable", "FeedRule"),
+    "harness.capabilities": ("FeedRewritable", "FeedRule", "Killable", "Pausable"),
     "harness.catalog": ("fault", "report", "stack"),
     "harness.model.analysis": (
         "Analysis",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from harness.model.plan import Node
 from harness.model.values import Json
 
 
@@ -77,3 +78,53 @@ class FeedRewritable(Protocol):
         """Read the store: of the entities about to be asked for that ``rule`` hits, the share whose
         stored row lacks the rule's features, and how many were looked at.
         """
+
+
+@runtime_checkable
+class Killable(Protocol):
+    """Nodes are processes that can be killed without warning, and started again."""
+
+    async def killable(self, nodes: Sequence[Node]) -> Json:
+        """Return the permit that ``kill`` asks for; only reads. Mending these nodes voids it.
+
+        Raises ``ValueError`` for a node that is no process which can be killed here.
+        """
+
+    async def kill(self, nodes: Sequence[Node], permit: Json) -> None:
+        """Kill them (SIGKILL), and again whatever starts in their place, until they are mended.
+
+        What does this holds a lease of its own: without the harness it stops and starts them again.
+        """
+
+    async def start_again(self, nodes: Sequence[Node]) -> None:
+        """Void every permit for these nodes, stop what kills them, and start those that are dead,
+        at the addresses they had; returns once they serve. Does nothing to nodes that run.
+        """
+
+    async def running(self, nodes: Sequence[Node]) -> Mapping[Node, bool]:
+        """Say of each node whether its process is there; cheap."""
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """Nodes are processes that can be stopped and continued, as SIGSTOP and SIGCONT do."""
+
+    async def pausable(self, nodes: Sequence[Node]) -> Json:
+        """Return the permit that ``pause`` asks for; only reads. Mending these nodes voids it.
+
+        Raises ``ValueError`` for a node that is no process which can be stopped here.
+        """
+
+    async def pause(self, nodes: Sequence[Node], share: float, permit: Json) -> None:
+        """Keep them stopped for ``share`` (0 to 1) of every second, all at the same time.
+
+        What does this holds a lease of its own: without the harness it lets them go on.
+        """
+
+    async def resume(self, nodes: Sequence[Node]) -> None:
+        """Void every permit for these nodes, stop what pauses them, and let them go on. Does
+        nothing to nodes that run.
+        """
+
+    async def pausing(self, nodes: Sequence[Node]) -> bool:
+        """Say whether these nodes are being paused, be it that they run at this instant; cheap."""

@@ -154,9 +154,9 @@ async def _prove(
     stack = cls()
     plain = catalog.fault(name)
     fault = schema.build(plain, plain.severities[HARDEST])
-    nodes = next(iter(stack.topology().values()))
     try:
         await stack.up(Site(folder=folder))
+        nodes = await _nodes_for(fault, stack)
         for proof in proofs:
             bench = _Bench(stack, fault, nodes, await stack.fingerprint())
             try:
@@ -165,6 +165,15 @@ async def _prove(
                 raise Disproved(f"{name} on {cls.__name__}, {proof.__name__}: {wrong}") from None
     finally:
         await stack.down()
+
+
+async def _nodes_for(fault: Fault[Any], stack: Stack) -> tuple[Node, ...]:
+    """The nodes of the last role that the fault agrees to strike: those nearest to the work."""
+    for nodes in reversed(tuple(stack.topology().values())):
+        with contextlib.suppress(ValueError):
+            await fault.prepare(stack, nodes)
+            return nodes
+    raise Disproved("prepare refuses the nodes of every role")
 
 
 async def _mend(bench: _Bench, undo: Undo | None) -> None:

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST: Final = 1e9  # of seconds: thirty years; beyond it clocks lose their fractions
 _DURATION: Final = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)\s*$")
 _RATE: Final = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*/\s*(s|m)\s*$")
 _PERCENT: Final = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
@@ -18,7 +19,7 @@ def seconds(text: object) -> float:
     match = _DURATION.match(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write it with a unit, like 400ms or 5s")
-    return float(match[1]) * _SECONDS[match[2]]
+    return _finite(float(match[1]) * _SECONDS[match[2]], text)
 
 
 def per_second(text: object) -> float:
@@ -26,7 +27,7 @@ def per_second(text: object) -> float:
     match = _RATE.match(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{text!r} is not a rate; write it with a unit, like 120/s or 6000/m")
-    return float(match[1]) / _SECONDS[match[2]]
+    return _finite(float(match[1]) / _SECONDS[match[2]], text)
 
 
 def ratio(text: object) -> float:
@@ -39,6 +40,12 @@ def ratio(text: object) -> float:
         raise ValueError(f"{text!r} is not a share; write it like 0.97 or 97%")
     if not 0 <= value <= 1:
         raise ValueError(f"{text!r} is not between 0 and 1 (or 0% and 100%)")
+    return value
+
+
+def _finite(value: float, text: object) -> float:
+    if value > _MOST:
+        raise ValueError(f"{text!r} is beyond all measure; write a smaller number")
     return value
 
 

@@ -19,7 +19,16 @@ from reports._svg.chart import Chart, Line, draw, is_log
 from reports._svg.draw import NARROW, SMALL, WIDE
 from reports._svg.events import events
 from reports._svg.ribbon import ribbon
-from reports._words import NO_DATA, Clock, clean, clock, marks_in_order, plain_number, spell_value
+from reports._words import (
+    NO_DATA,
+    Clock,
+    abort_lines,
+    clean,
+    clock,
+    marks_in_order,
+    plain_number,
+    spell_value,
+)
 
 _QUANTILE: Final = re.compile(r"^(?P<stem>.+)_(?P<q>p\d+)(?P<rest>(?:_.*)?)$")
 _TOGETHER: Final = (("recall", "precision"),)  # either means nothing without the other
@@ -62,6 +71,7 @@ class Page:
     lanes: tuple[str, ...]
     traces: tuple[Figure, ...]
     reproduce: tuple[str, ...]
+    stopped: tuple[str, ...]
 
     def since(self, at: Estimate) -> Estimate:
         """Move an instant of run time to the report's clock."""
@@ -89,6 +99,7 @@ def page(analysis: Analysis) -> Page:
             _trace_figure(analysis, group, marks, n) for n, group in enumerate(_named(analysis))
         ),
         reproduce=_reproduce(analysis),
+        stopped=abort_lines(analysis),
     )
 
 

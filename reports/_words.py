@@ -94,6 +94,25 @@ def clock(analysis: Analysis) -> Clock:
     return Clock(analysis.load_start_s, "the first request")
 
 
+def abort_lines(analysis: Analysis) -> tuple[str, ...]:
+    """Why the run stopped before its end, and what became of what was in force; else nothing."""
+    aborts = [moment for moment in analysis.timeline if moment.kind == "abort"]
+    if not aborts:
+        return ()
+    zero = clock(analysis)
+    lines = [f"At {zero.spell(m.t)} s from {zero.event}: {m.what}." for m in aborts]
+    at = aborts[0].t
+    touched = [s for s in analysis.spans if s.intended_s <= at]
+    open_then = [s for s in touched if s.healing_s is None or s.healing_s >= at]
+    for span in open_then:
+        if span.healed_s is None:
+            lines.append(f"{span.id} was in force and is not known to be healed.")
+        else:
+            after = plain_number(max(0.0, span.healed_s - at), 1)
+            lines.append(f"{span.id} was in force and was healed {after} s after.")
+    return (*lines, *(() if open_then else ("No fault was in force.",)))
+
+
 def signed(value: float, digits: int = 1) -> str:
     """Write a number with its sign; what rounds to zero has none."""
     if not math.isfinite(value):

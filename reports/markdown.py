@@ -16,6 +16,7 @@ from reports._words import (
     NO_DATA,
     WORD,
     Clock,
+    abort_lines,
     clean,
     clock,
     durations,
@@ -37,6 +38,7 @@ def markdown(analysis: Analysis) -> str:
     """Verdict first, reasons second, numbers after, people last."""
     blocks = [
         *_head(analysis),
+        *_stopped(analysis),
         "## What we believed and what happened",
         f"> {_paragraph(analysis.why)}" if analysis.why else "",
         _findings(f for f in analysis.findings if f.kind == "expectation"),
@@ -98,6 +100,12 @@ def _head(analysis: Analysis) -> Iterable[str]:
         f"started {_safe(analysis.started_utc)}, {took}"
         f"{', placebo: nothing was broken' if analysis.placebo else ''}."
     )
+
+
+def _stopped(analysis: Analysis) -> Iterable[str]:
+    if said := abort_lines(analysis):
+        yield "## Stopped before its end"
+        yield "\n".join(f"- {_paragraph(line)}" for line in said)
 
 
 def _findings(findings: Iterable[Finding]) -> str:

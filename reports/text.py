@@ -12,6 +12,7 @@ from harness import Analysis, Estimate, Finding, Incident, report
 from reports._words import (
     WORD,
     Duration,
+    abort_lines,
     clean,
     durations,
     headline,
@@ -33,6 +34,8 @@ def text(analysis: Analysis) -> str:
         f"{WORD[analysis.verdict].upper()}  {where}, {took}",
         *_wrapped(headline(analysis), "      "),
     ]
+    if said := abort_lines(analysis):
+        lines += ["", "Stopped before its end", *(x for one in said for x in _wrapped(one, "  "))]
     for incident in analysis.incidents:
         lines += ["", *_incident(incident)]
     for kind, title in _TITLES.items():

@@ -429,7 +429,15 @@ def aborted() -> Analysis:
         spans=(dataclasses.replace(span(), healing_s=ends, healed_s=ends + 0.1),),
         phases=cut,
         end_s=ends + 1.0,
-        timeline=tuple(m for m in run.timeline if m.t < ends),
+        timeline=(
+            *(m for m in run.timeline if m.t < ends),
+            Moment(
+                ends,
+                "abort",
+                "aborted by the guard: success_ratio was 41.00%, below 50.00% for 3s",
+                "event 61",
+            ),
+        ),
         traces=(),
     )
 

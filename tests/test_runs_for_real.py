@@ -96,6 +96,7 @@ def test_ctrl_c_heals_and_takes_everything_down(home, after):
         code = child.wait(STOP_WITHIN_S)
     finally:
         child.kill()
+        child.communicate()
     assert time.monotonic() - asked < STOP_WITHIN_S
     assert code in (3, 4), rest
     assert processes_of(home) == []

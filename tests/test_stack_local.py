@@ -223,6 +223,7 @@ def test_the_interposer_does_not_take_the_link_once_its_permit_is_gone(tmp_path)
                 "links": "127.0.0.1:2",
                 "link": "materializer-feed",
                 "lease_s": 5.0,
+                "fences": {},
             }
             interposer = Interposer(config, tmp_path / "interposer.json", None)
             with interposer.listener, pytest.raises(RuntimeError, match="mended meanwhile"):

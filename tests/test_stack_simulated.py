@@ -17,6 +17,7 @@ from faults.drop_features import DropFeatures
 from fixtures.models.golden import GoldenTable, Model
 from fixtures.serving.features import FEATURES
 from fixtures.stacks._simulated import gateway as gateway_part
+from fixtures.stacks._simulated import replicas as replicas_part
 from fixtures.stacks._simulated import rules as rules_part
 from fixtures.stacks._simulated.truth import What
 from fixtures.stacks.local import Local
@@ -457,7 +458,7 @@ def test_a_slow_store_falls_back_to_the_baseline_and_a_slow_replica_is_left_out(
         first.link_delay_s = 2.0
         answers = await _asked(stack, 1, 40)
         assert {a.node for a in answers} == {"replica-1"}  # each failed call was tried again there
-        assert first.failures == gateway_part.EJECT_AFTER
+        assert first.failures == replicas_part.EJECT_AFTER
         second.link_delay_s = 2.0
         again = await asyncio.gather(stack.call(30), stack.call(300))
         assert [(a.model, a.fallback) for a in again] == [("champion", "cache"), ("rule", "rule")]

@@ -12,6 +12,7 @@ def headline(
     quiet = any(f.check.startswith("no alerts") and f.verdict is Verdict.PASS for f in findings)
     story = _story(incidents, placebo, quiet)
     worst = [f for f in findings if f.verdict is verdict]
+    worst.sort(key=lambda f: f.check != "not aborted")  # it explains the others
     if verdict is Verdict.PASS or not worst:
         return f"{verdict.name}: {story}"
     told = verdict is Verdict.FAIL and any(_told(f, incidents) for f in worst)

@@ -1,11 +1,26 @@
-"""When users were hurt, and when they were served again although the fault was still in force."""
+"""When users were hurt, and when they were served again although the fault was still in force.
+
+Both are changes of one process, the bad answers of an objective, and an interval must hold the
+instant at which that process changed. The impact is when the first spoilt answer fell due, the
+first that was bad with more than its usual chance; the first *bad* one comes a little later, by
+luck. The mitigation is when the first answer fell due from which on none is spoilt any more.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analyze.changepoint import Change, date_change, first_crossing, threshold
+from harness.analyze.changepoint import (
+    CAUTIOUS,
+    Bools,
+    Change,
+    date_change,
+    dispersion,
+    first_crossing,
+    threshold,
+)
+from harness.analyze.dating import Dated, Stretch, date, harmful
 from harness.analyze.oracle import STEP_S, Oracle
 from harness.analyze.slis import OracleEvents
 from harness.model.analysis import Estimate
@@ -21,24 +36,28 @@ class Impact:
     at: Estimate
     before: float
     after: float
+    by_kind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Mitigation:
-    """``at`` is censored when the SLO was not held for H while the fault was in force."""
+    """``at`` is censored when the SLO was not held for H while the fault was in force, and ``None``
+    when the record cannot say.
+    """
 
-    at: Estimate
+    at: Estimate | None
     how: str
 
 
 def impact(oracle: Oracle, span: FaultSpan, in_force: Estimate) -> Impact | None:
     """Find the earliest impact over all objectives. ``None``: the fault was absorbed.
 
-    The test's threshold counts every objective (Bonferroni) and every request of the run.
+    The test's threshold counts every objective (Bonferroni) and every request of the run, and is
+    raised where bad answers came in clumps before the fault.
     """
     enough = threshold(len(oracle.record.requests), len(oracle.slo.objectives))
     found = (
-        _impact_on(oracle, o, oracle.events[o.name], span, in_force.low_s, enough)
+        _impact_on(oracle, o, span, in_force.low_s, enough)
         for o in oracle.slo.objectives
         if o.name in oracle.events
     )
@@ -47,7 +66,7 @@ def impact(oracle: Oracle, span: FaultSpan, in_force: Estimate) -> Impact | None
 
 def mitigation(oracle: Oracle, span: FaultSpan, hurt: Impact) -> Mitigation:
     """Date the change after the last short window that misses any objective before the heal."""
-    heal_s = oracle.record.load_end_s if span.healing_s is None else span.healing_s
+    heal_s = heal_of(oracle, span)
     starts_s = oracle.window_starts(hurt.at.value_s, heal_s)
     if not len(starts_s):
         start_s = min(hurt.at.value_s, heal_s)
@@ -70,27 +89,59 @@ def mitigation(oracle: Oracle, span: FaultSpan, hurt: Impact) -> Mitigation:
 
 
 def _impact_on(
-    oracle: Oracle,
-    objective: Objective,
-    events: OracleEvents,
-    span: FaultSpan,
-    from_s: float,
-    enough: float,
+    oracle: Oracle, objective: Objective, span: FaultSpan, in_force_s: float, enough: float
 ) -> Impact | None:
-    low, high = events.due_s.searchsorted([from_s, oracle.until_s(span)])
+    events = oracle.events[objective.name]
+    edges_s = [oracle.before_s(span), span.intended_s, in_force_s, oracle.until_s(span)]
+    start, intended, low, high = (int(i) for i in events.due_s.searchsorted(edges_s))
     crossing = first_crossing(
-        events.bad[low:high], objective.budget, enough, oracle.n_min(objective)
+        events.bad[low:high],
+        objective.budget,
+        enough * dispersion(events.bad[start:low]),
+        oracle.n_min(objective),
     )
     if crossing is None:
         return None
-    start = int(events.due_s.searchsorted(oracle.before_s(span)))
-    end = int(low) + crossing.at + 1
-    change = date_change(events.bad[start:end], int(low) - start, end - start - 1, "rise")
-    if change is None:  # it was as bad before: date it by the test's own start
-        first = crossing.start + int(low) - start
-        change = Change(first, int(low) - start, first, objective.budget, objective.budget)
-    at = _instant(oracle, events, start, change, from_s)
-    return Impact(objective, at, change.before, change.after)
+    end, heal_s = low + crossing.at + 1, heal_of(oracle, span)
+    since_s = float(events.due_s[low + crossing.start])
+    spoilt = harmful(events, objective.budget, oracle.n_min(objective), since_s, heal_s)
+    # Harm begins when the fault may be in force, or already while it is being injected.
+    early = bool((events.bad | spoilt)[intended:low].any())
+    first, first_s = (intended, span.intended_s) if early else (low, in_force_s)
+    hurt, _ = _halves(oracle, objective, since_s, heal_s)
+    phi = dispersion(hurt, events.bad[start:low], few=CAUTIOUS)
+    dated = date(
+        events, spoilt, Stretch(start, first, end - 1, end), "rise", objective.budget, phi
+    )
+    if dated is None:  # it was as bad before: date it by the test's own start
+        at, share = low + crossing.start, objective.budget
+        dated = Dated(Change(at, first, at, share, share), by_kind=False)
+    change = dated.change
+    at_s = _instant(oracle, events, change, first_s)
+    return Impact(objective, at_s, change.before, change.after, dated.by_kind)
+
+
+def heal_of(oracle: Oracle, span: FaultSpan) -> float:
+    """When the heal was begun, or the load's end if it never was."""
+    return oracle.record.load_end_s if span.healing_s is None else span.healing_s
+
+
+def _halves(
+    oracle: Oracle, objective: Objective, since_s: float, heal_s: float
+) -> tuple[Bools, Bools]:
+    """Events since the impact, bad or not, cut roughly where the badness ends: (n,) and (m,)."""
+    starts_s = oracle.window_starts(since_s, heal_s)
+    missed = np.flatnonzero(oracle.misses(objective, starts_s))
+    events = oracle.events[objective.name]
+    edges_s = [since_s, heal_s, heal_s]
+    if len(missed) and missed[-1] < len(starts_s) - 1:
+        until_s = float(starts_s[missed[-1]]) + oracle.window_s
+        edges_s = [since_s, until_s, min(heal_s, until_s + oracle.hold_s)]
+    start, last, end = (int(i) for i in events.due_s.searchsorted(edges_s))
+    bad = events.bad[start:end]
+    rough = date_change(bad, 1, last - start, "fall") if last < end else None
+    cut = len(bad) if rough is None else rough.index
+    return bad[:cut], bad[cut:]
 
 
 def _fall(
@@ -101,14 +152,20 @@ def _fall(
     Only events near that window are fitted, so that what came long before cannot move it.
     """
     events, short_s = oracle.events[objective.name], oracle.window_s
-    start_s = max(hurt.value_s, last_s - STEP_S)
-    end_s = min(heal_s, last_s + short_s + oracle.hold_s)
-    start, end = (int(i) for i in events.due_s.searchsorted([start_s, end_s]))
-    first, last = events.due_s.searchsorted([last_s, last_s + 2 * short_s]) - start
-    change = date_change(events.bad[start:end], max(1, int(first)), int(last), "fall")
-    if change is None:  # nothing fell: the window missed for want of events
+    edges_s = [
+        max(hurt.value_s, last_s - STEP_S),
+        last_s,
+        last_s + 2 * short_s,
+        min(heal_s, last_s + short_s + oracle.hold_s),
+    ]
+    start, first, last, end = (int(i) for i in events.due_s.searchsorted(edges_s))
+    spoilt = harmful(events, objective.budget, oracle.n_min(objective), hurt.value_s, heal_s)
+    phi = dispersion(*_halves(oracle, objective, hurt.value_s, heal_s), few=CAUTIOUS)
+    of = Stretch(start, max(start + 1, first), last, end)
+    dated = date(events, spoilt, of, "fall", objective.budget, phi)
+    if dated is None:  # nothing fell: the window missed for want of events
         return Estimate(last_s + short_s, last_s, last_s + short_s)
-    return _instant(oracle, events, start, change, hurt.low_s)
+    return _instant(oracle, events, dated.change, hurt.low_s)
 
 
 def _held(oracle: Oracle, changes: Mapping[str, Estimate], heal_s: float) -> Mitigation:
@@ -135,14 +192,13 @@ def _held(oracle: Oracle, changes: Mapping[str, Estimate], heal_s: float) -> Mit
 
 
 def _instant(
-    oracle: Oracle, events: OracleEvents, start: int, change: Change, not_before_s: float
+    oracle: Oracle, events: OracleEvents, change: Change, not_before_s: float
 ) -> Estimate:
     """Turn event numbers into times: the change lies after the event before the first new one."""
     due_s = events.due_s
-    value_s = float(due_s[start + change.index])
-    before = start + change.low - 1
-    low_s = float(due_s[before]) if before >= 0 else not_before_s
-    high_s = float(due_s[start + change.high]) + oracle.lag_near_s(value_s)
+    value_s = float(due_s[change.index])
+    low_s = float(due_s[change.low - 1]) if change.low else not_before_s
+    high_s = float(due_s[change.high]) + oracle.lag_near_s(value_s)
     return Estimate(value_s, max(not_before_s, min(low_s, value_s)), high_s)
 
 

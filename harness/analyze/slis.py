@@ -26,6 +26,7 @@ Judge = Callable[[Requests, Slo], tuple[Bools, Bools]]
 Better = Literal["higher", "lower"]
 NOT_A_FALLBACK = (b"", b"none")
 CHAMPION = b"champion"
+KIND_COLUMNS = ("outcome", "model", "version", "fallback", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,14 @@ def share_of_good(
 
 @dataclass(frozen=True)
 class OracleEvents:
-    """What an objective counts, in order: ``due_s`` (n,) run time, ``bad`` (n,) bool."""
+    """What an objective counts, in order: ``due_s`` (n,) run time, ``bad`` (n,) bool.
+
+    ``kind`` (n,): numbers that tell answers apart by who gave them and what they lacked.
+    """
 
     due_s: NDArray[np.float64]
     bad: Bools
+    kind: NDArray[np.int64]
 
 
 def oracle_events(name: str, requests: Requests, slo: Slo) -> OracleEvents | None:
@@ -90,7 +95,18 @@ def oracle_events(name: str, requests: Requests, slo: Slo) -> OracleEvents | Non
     if named is None or named.judge is None:
         return None
     valid, bad = named.judge(requests, slo)
-    return OracleEvents(requests.due_s[valid], bad[valid])
+    return OracleEvents(requests.due_s[valid], bad[valid], kinds(requests)[valid])
+
+
+def kinds(requests: Requests) -> NDArray[np.int64]:
+    """(n,) a number for each kind of answer: equal for those of the same outcome, model, version,
+    fallback and feature mask, as the harness's own client got them.
+    """
+    kind: NDArray[np.int64] = np.zeros(len(requests), np.int64)
+    for column in KIND_COLUMNS:
+        _, number = np.unique(requests.rows[column], return_inverse=True)
+        kind = np.unique(kind * (len(requests) + 1) + number, return_inverse=True)[1]
+    return kind
 
 
 def quantile(q: float, values: NDArray[np.float64]) -> float | None:

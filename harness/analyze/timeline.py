@@ -69,7 +69,7 @@ def _moment(event: ev.Event, source: str) -> Moment | None:
         case ev.Noted():
             return Moment(event.t, "note", f"{event.who}: {event.text}", source)
         case ev.Aborted():
-            return Moment(event.t, "note", f"aborted by the {event.by}: {event.because}", source)
+            return Moment(event.t, "abort", f"aborted by the {event.by}: {event.because}", source)
         case _:
             return _fault_moment(event, source)
 

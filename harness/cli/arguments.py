@@ -80,6 +80,12 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             help="an ordinary setting of the stack, as in the scenario's `stack:`; a list is "
             "written a,b and an empty one none",
         )
+        sub.add_argument(
+            "--policy",
+            metavar="FILE",
+            help="what may be broken here; else policy.yaml where runs are kept, else "
+            "/etc/gameday/policy.yaml; `gameday docs policy` prints one to edit",
+        )
     for sub in (run, plan):
         sub.add_argument("--seed", type=int, help="roll the dice from this seed instead")
     run.add_argument("--out", metavar="FOLDER", help="where to make the run's folder")
@@ -103,11 +109,27 @@ def _look_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     runs.add_argument("--last", type=int, default=20, metavar="N", help="at most N (default 20)")
     heal = _add(verbs, "heal", "finish the job of a dead run: heal its faults, take its stack down")
     heal.add_argument("run", nargs="?", metavar="RUN", help="only this run (default: every one)")
+    heal.add_argument(
+        "--force", action="store_true", help="even if it is running: it is fenced off first"
+    )
+    verify = _add(verbs, "verify", "check that no line of an audit trail was changed")
+    verify.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="a run's id or folder, 'last', or the file of a trail (default: of halt and resume)",
+    )
     new = _add(verbs, "new", "write a scenario to edit")
     new.add_argument("name", metavar="NAME", help="its name; the file is NAME.yaml")
     new.add_argument("--fault", default="drop_features", metavar="FAULT", help="which fault to use")
-    docs = _add(verbs, "docs", "print what is generated: the fault catalogue or the JSON Schema")
-    docs.add_argument("what", choices=("faults", "schema"))
+    halt = _add(verbs, "halt", "stop every run on this machine; none begins until `gameday resume`")
+    resume = _add(verbs, "resume", "let runs begin again after `gameday halt`")
+    for sub in (halt, resume):
+        sub.add_argument("--reason", default="", metavar="TEXT", help="for the audit trail")
+    docs = _add(
+        verbs, "docs", "print the fault catalogue, the JSON Schema of scenarios, or a policy file"
+    )
+    docs.add_argument("what", choices=("faults", "schema", "policy"))
 
 
 def _stack_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

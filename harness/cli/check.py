@@ -4,15 +4,19 @@ import argparse
 import sys
 
 from harness.catalog import Catalog
-from harness.cli import sources
+from harness.cli import permit, sources
 from harness.cli.errors import USAGE
-from harness.model.scenario import ExpectMark
+from harness.model.scenario import ExpectMark, Scenario
 from harness.parse.document import ParseError
+from harness.plan import PHASE_SPREAD_S
+from harness.run.gate import LOOK_BACK
+from harness.units import spell
 
 
 def main(args: argparse.Namespace) -> int:
     """Check each; report every wrong one, not only the first."""
     catalog, wrong = Catalog(), 0
+    policy = permit.policy_of(args.policy)
     for path in sources.paths(args.scenario):
         try:
             source = sources.read(path, catalog, stack=args.stack, settings=args.set)
@@ -21,7 +25,14 @@ def main(args: argparse.Namespace) -> int:
             print(f"gameday: {error}", file=sys.stderr)
             wrong += 1
             continue
-        for warning in _lint(source):
+        if refusals := permit.refused(source, policy):
+            for refusal in refusals:
+                print(f"gameday: {path}: refused: {refusal}", file=sys.stderr)
+            wrong += 1
+            continue
+        closed = permit.closed_now(source, policy)
+        warnings = [f"it would be refused now: {closed}"] if closed else []
+        for warning in (*_lint(source), *warnings):
             print(f"{path}: warning: {warning}", file=sys.stderr)
         print(f"{path}: ok")
     return USAGE if wrong else 0
@@ -37,4 +48,20 @@ def _lint(source: sources.Source) -> list[str]:
             warnings.append(f"'{mark.mark}' in a scenario without faults can never be met")
     if not scenario.placebo and not marks:
         warnings.append("breaks something, but does not expect it detected, mitigated or recovered")
+    return [*warnings, *_hurried(scenario)]
+
+
+def _hurried(scenario: Scenario) -> list[str]:
+    """Faults that begin so soon after another that the gate sees what the other did."""
+    ends, warnings = 0.0, []
+    for step in sorted(scenario.faults, key=lambda s: s.at_s):
+        gap_s = step.at_s - ends
+        # Each moves by up to PHASE_SPREAD_S, so it is the dice that say whether these overlap.
+        if ends and -PHASE_SPREAD_S < gap_s < LOOK_BACK + PHASE_SPREAD_S:
+            warnings.append(
+                f"{step.fault} at {spell(step.at_s)} begins within {LOOK_BACK + PHASE_SPREAD_S:g}s "
+                "of the end of another fault, on which the steady-state gate looks back; leave "
+                "more time between them, or overlap them on purpose"
+            )
+        ends = max(ends, step.at_s + step.for_s)
     return warnings

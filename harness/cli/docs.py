@@ -7,16 +7,47 @@ from harness import schema
 from harness.catalog import Catalog
 from harness.cli.faults import describe
 from harness.model.scenario import PHASES, Mode
-from harness.model.slis import SLI_NAMES
+from harness.model.slis import LIVE_SLI_NAMES, SLI_NAMES
 
 DURATION = {"type": "string", "pattern": r"^\d+(\.\d+)?(us|ms|s|m|h)$"}
 RATE = {"type": "string", "pattern": r"^\d+(\.\d+)?/(s|m)$"}
 TEXT = {"type": "string"}
+ABORT = (
+    "when to stop at once and heal; watched every second from the baseline on; no data for three "
+    "times `for` also stops the run"
+)
+POLICY = """\
+# What may be broken from this machine. A scenario can ask for less, never for more.
+# It lies in policy.yaml where runs are kept, in /etc/gameday/policy.yaml, or is given by --policy.
+limits:
+  nodes: 100%           # at most, of the nodes of any one role, under fault at a time; a role with
+                        # a single node is hit whole or not at all
+  traffic: 100%         # at most, of the requests; a fault that does not say counts as all of them
+  faults_at_once: 2     # at most, in force at a time
+  max_fault: 10m        # no fault lasts longer (15m unless said)
+  # tenants_never: [hospital]   # no fault touches them; one that cannot say whom it touches is out
+targets:
+  stacks: [local, simulated]    # only these; without it, any
+  hosts: []             # beside loopback: names (*.staging.example.org), addresses, 10.1.0.0/16
+windows:                # none: always; an allow: only inside one; inside a deny: never
+  - {kind: allow, schedule: "0 0 * * *", duration: 24h, description: any day}
+  # - {kind: allow, schedule: "0 10 * * mon-thu", duration: 5h, time_zone: Europe/London,
+  #    description: people are at their desks}
+  - {kind: deny, schedule: "0 0 24 12 *", duration: 240h, time_zone: UTC,
+     description: end-of-year freeze}
+on_blocked: fail        # a run outside the windows: fail (exit code 4), or skip (0, and said)
+"""
 
 
 def main(args: argparse.Namespace) -> int:
     """Print one of them."""
-    print(faults(Catalog()) if args.what == "faults" else scenario_schema(Catalog()), end="")
+    match args.what:
+        case "faults":
+            print(faults(Catalog()), end="")
+        case "policy":
+            print(POLICY, end="")
+        case _:
+            print(scenario_schema(Catalog()), end="")
     return 0
 
 
@@ -46,6 +77,8 @@ def scenario_schema(catalog: Catalog) -> str:
             "absorbed": {"enum": ["ok", "unknown"]},
             "faults": {"type": "array", "items": _fault(catalog)},
             "expect": {"type": "array", "minItems": 1, "items": _expect()},
+            "abort": {"type": "array", "items": {"anyOf": _aborts()}, "description": ABORT},
+            "limits": _limits(),
         },
         ["name", "why", "stack", "slo", "load", "phases", "expect"],
     )
@@ -90,6 +123,44 @@ def _expect() -> dict[str, object]:
     kinds |= {"detected": _object({"within": DURATION, "by": labels}, ["within"])}
     kinds |= {"mitigated": within, "recovered": within}
     return _object(kinds, []) | {"minProperties": 1, "maxProperties": 1}
+
+
+def _aborts() -> list[dict[str, object]]:
+    """Each kind of abort condition, with ``below`` or ``above`` where there is a threshold."""
+    names, bound = {"type": "array", "items": TEXT}, {"type": ["string", "number"]}
+    sides: list[tuple[str, dict[str, object], list[str]]] = [
+        ("sli", {"sli": {"enum": list(LIVE_SLI_NAMES)}}, ["sli", "for"]),
+        ("query", {"query": TEXT | {"maxLength": 2000}}, ["query", "for"]),
+    ]
+    return [
+        *(
+            _object(own | {"for": DURATION, side: bound}, [*required, side])
+            for _, own, required in sides
+            for side in ("below", "above")
+        ),
+        _object({"budget_spent": bound}, ["budget_spent"]),
+        _object(
+            {"alert": {"type": "object", "minProperties": 1, "additionalProperties": TEXT}},
+            ["alert"],
+        ),
+        _object(
+            {"unexpected_alert": {"anyOf": [_object({"allow": names}, []), {"type": "null"}]}},
+            ["unexpected_alert"],
+        ),
+    ]
+
+
+def _limits() -> dict[str, object]:
+    share = {"type": ["string", "number"]}
+    return _object(
+        {
+            "nodes": share | {"description": "of the nodes of any one role, at a time"},
+            "traffic": share | {"description": "of the requests, at a time"},
+            "faults_at_once": {"type": "integer", "minimum": 1},
+            "tenants_never": {"type": "array", "items": TEXT},
+        },
+        [],
+    )
 
 
 def _object(properties: object, required: list[str]) -> dict[str, object]:

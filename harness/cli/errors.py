@@ -1,16 +1,27 @@
 """From an exception to one clear line and an exit code; a traceback is never shown to a user."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 
 from harness.catalog import CatalogError
 from harness.parse.document import ParseError
+from harness.parse.graph import one_line
 from harness.plan import PlanError
 from harness.protocols import StackError
 from harness.schema import ParamError
 
 USAGE, UNKNOWN = 2, 3
+_ELSEWHERE = ", or set GAMEDAY_HOME to another folder"
+_REMEDIES = {
+    errno.ENOSPC: f"; free some{_ELSEWHERE}",
+    errno.EDQUOT: f"; free some{_ELSEWHERE}",
+    errno.EROFS: f"; make it writable{_ELSEWHERE}",
+    errno.EFBIG: "; raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "; raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "; close other programs: this machine has no more open files to give",
+}
 
 
 class Usage(Exception):
@@ -22,18 +33,19 @@ def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespac
     try:
         return verb(args)
     except (ParseError, PlanError, CatalogError, ParamError, Usage) as wrong:
-        return _say(str(wrong), USAGE)
+        return _say(one_line(str(wrong)), USAGE)
     except StackError as broken:
         return _say(str(broken), UNKNOWN)
     except KeyboardInterrupt:
         return _say("stopped", UNKNOWN)
     except OSError as error:
-        return _say(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), UNKNOWN)
+        words = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+        return _say(one_line(words + _REMEDIES.get(error.errno or 0, "")), UNKNOWN)
     except Exception as error:
         from harness.run.folder import FolderError  # not before: it loads all kinds of events
 
         if isinstance(error, FolderError):
-            return _say(str(error), USAGE)
+            return _say(one_line(str(error)), USAGE)
         raise
 
 

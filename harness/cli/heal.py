@@ -1,61 +1,141 @@
-"""``gameday heal``: finish the job of a dead run, from its record alone."""
+"""``gameday heal``: finish the job of a dead run, from its record alone.
+
+Every command that may act does the same first, for the runs that nobody looks after any more: after
+a crash of everything, or a power cut, the next command heals before anything else.
+"""
 
 import argparse
-import asyncio
-import json
+import sys
+import time
 
-from harness.catalog import Catalog
-from harness.model.record import Record
-from harness.protocols import Served, Stack
+from harness.cli.errors import Usage
+from harness.model.events import Event, RunStarted
+from harness.run import fence, processes, ward
 from harness.run import folder as folders
-from harness.run.folder import Folder
-from harness.run.supervisor import Faults, heal_leftovers, leftovers
+from harness.run.folder import Folder, FolderError
+from harness.run.mending import leftovers
+from harness.run.processes import Process
+from harness.run.rescue import PATIENT, STATE, Busy, Outcome, Rescue
+from harness.run.ward import Ward
+
+STILL_BROKEN = 3
 
 
 def main(args: argparse.Namespace) -> int:
-    """Heal one run, or every run that never finished. Does nothing to a healthy one."""
-    runs = [folders.find(args.run)] if args.run else _unfinished()
-    if not runs:
-        print("nothing to heal: every run on this machine finished")
-    return max((_heal(folder) for folder in runs), default=0)
+    """Heal one run, or every run that nobody looks after. Does nothing to a healthy one."""
+    if args.run:
+        return _heal(folders.find(args.run), force=getattr(args, "force", False))
+    healed, code = heal_orphans()
+    if not healed:
+        print("nothing to heal: nothing was left behind by a run on this machine")
+    return code
 
 
-def _unfinished() -> list[Folder]:
-    found = sorted((folders.home() / "runs").glob("*/events.jsonl"))
-    return [Folder(path.parent) for path in found if not folders.read(Folder(path.parent)).complete]
+def heal_orphans() -> tuple[int, int]:
+    """Heal every run that nobody looks after; returns how many, and an exit code.
+
+    Cheap when there is none: it reads a folder that is nearly always empty.
+    """
+    count, code = 0, 0
+    for of in ward.enlisted():
+        match ward.condition(of):
+            case "alive":
+                pass
+            case "elsewhere":
+                print(
+                    f"gameday: {of.run} was begun on {of.place.host} and cannot be seen from here; "
+                    f"if that machine is gone, `gameday heal {of.folder.path} --force` finishes it",
+                    file=sys.stderr,
+                )
+            case "dead":
+                count += 1
+                why = "its harness and its guardian were dead, and the next command found it"
+                code = max(code, _rescue(of, why))
+    return count, code
 
 
-def _heal(folder: Folder) -> int:
-    record = folders.read(folder)
-    left = leftovers(record)
-    state = folder.stack / "attach.json"
-    if record.complete and not left:
-        print(f"{folder.run}: finished by itself; nothing to heal")
+def _heal(folder: Folder, *, force: bool) -> int:
+    of = _ward(folder)
+    state = "dead" if of.run not in {w.run for w in ward.enlisted()} else ward.condition(of)
+    if state != "dead" and not force:
+        who = (
+            "is running" if state == "alive" else f"was begun on {of.place.host}, unseen from here"
+        )
+        raise Usage(
+            f"{folder.run} {who}; stop it with Ctrl-C, or heal it all the same with --force"
+        )
+    if state == "dead" and _whole(folder):
+        print(f"{folder.run}: nothing to heal")
         return 0
-    if not state.exists():
-        print(f"{folder.run}: its stack left no state, so nothing of it can be running")
-        return 0
-    catalog = Catalog()
-    cls = catalog.stack(record.started.stack)
-    assert issubclass(cls, Served)
-    stack = cls.attach(json.loads(state.read_text(encoding="utf-8")))
-    faults = catalog.load_faults({span.fault for span in left})
-    healed, error = asyncio.run(_mend(record, stack, faults))
-    for id in healed:
-        print(f"{folder.run}: healed {id}")
-    if error is not None:
-        print(f"{folder.run}: could not heal everything ({error}); its stack was taken down")
-    print(f"{folder.run}: stack is down")
-    return 0
+    return _rescue(of, "a person asked for it" if force else "it was left behind")
 
 
-async def _mend(record: Record, stack: Stack, faults: Faults) -> tuple[list[str], str | None]:
-    """Heal, then take down what the run stood up: its stack goes with it."""
-    healed: list[str] = []
-    error = None
+def _whole(folder: Folder) -> bool:
+    """Whether nothing of a run can be in force: it is settled, or left neither fault nor stack."""
+    if fence.read(folder.path).settled:
+        return True
+    return not (folder.stack / STATE).exists() and not leftovers(folders.events(folder))
+
+
+def _ward(folder: Folder) -> Ward:
+    """What the list of open runs knows of it, or else its record."""
+    for of in ward.enlisted():
+        if of.folder.path == folder.path:
+            return of
+    started = next((e for e in folders.events(folder) if isinstance(e, RunStarted)), None)
+    if started is None:
+        raise FolderError(f"{folder.run}: its record has no header, so nothing was begun")
+    nobody = Process(0, 0)
+    return Ward(folder.run, folder, started.stack, nobody, processes.here(), 0, mark=folder.run)
+
+
+def _rescue(of: Ward, why: str) -> int:
+    """Finish one run and say so in a line; an exit code."""
+    sys.path.extend(entry for entry in of.path if entry not in sys.path)
+    spared = frozenset({of.harness, *ward.guardians(of.folder)})
     try:
-        healed = await heal_leftovers(record, stack, faults)
-    except ExceptionGroup as group:
-        error = "; ".join(str(e) for e in group.exceptions)
-    await stack.down()
-    return healed, error
+        outcome = Rescue(of, "heal", why, PATIENT, Clock(of), spared).carry_out(wait_s=1.0)
+    except Busy as busy:
+        print(f"gameday: {busy}", file=sys.stderr)
+        return 0
+    print(f"{of.run}: {worded(outcome)}", file=sys.stderr)
+    return 0 if outcome.settled and not outcome.failed else STILL_BROKEN
+
+
+def worded(outcome: Outcome) -> str:
+    """Say what came of a rescue, in one line."""
+    words = []
+    if outcome.healed:
+        words.append(f"healed {', '.join(outcome.healed)}")
+    if outcome.failed:
+        words.append(f"could NOT heal {'; '.join(outcome.failed)}")
+    if outcome.down:
+        words.append("its stack is down")
+    if outcome.left:
+        words.append(f"{outcome.left} of its processes could not be ended")
+    return ", ".join(words) or "nothing was left of it"
+
+
+class Clock:
+    """Run time for somebody who was not there: by the wall when the machine was started since."""
+
+    def __init__(self, of: Ward) -> None:
+        self._ward = of
+        self._same_boot = bool(of.zero_ns) and of.place == processes.here()
+        self._wall_s = 0.0
+        if not self._same_boot:
+            started = (e for e in _events(of.folder) if isinstance(e, RunStarted))
+            self._wall_s = next((e.wall_s for e in started), time.time())
+
+    def __call__(self) -> float:
+        """Seconds since the run's zero."""
+        if self._same_boot:
+            return self._ward.now()
+        return round(time.time() - self._wall_s, 6)
+
+
+def _events(folder: Folder) -> tuple[Event, ...]:
+    try:
+        return folders.events(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

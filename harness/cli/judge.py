@@ -6,6 +6,7 @@ from harness.catalog import Catalog
 from harness.model.analysis import Analysis, Verdict
 from harness.model.record import Record
 from harness.plan import hold_s
+from harness.run.folder import FolderError
 
 ABORTED = 4
 _CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNKNOWN: 3}
@@ -13,7 +14,10 @@ _CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNKNOWN: 3}
 
 def judge(record: Record, catalog: Catalog) -> Analysis:
     """Judge a record by the scenario and the SLO that it holds itself."""
-    started = record.started
+    try:
+        started = record.started
+    except ValueError as wrong:
+        raise FolderError(f"{wrong}; there is nothing to judge") from None
     scenario = parse.scenario(
         started.text, catalog, source=f"{started.run}/scenario.yaml", stack=started.stack
     )
@@ -26,6 +30,6 @@ def exit_code(record: Record, analysis: Analysis) -> int:
     """An abort for safety is told apart from a failure, so that CI can tell them apart."""
     from harness.model.events import Aborted
 
-    if any(event.by in ("gate", "guard") for event in record.of(Aborted)):
+    if any(event.by not in ("signal", "error") for event in record.of(Aborted)):
         return ABORTED
     return _CODES[analysis.verdict]

@@ -1,11 +1,13 @@
 """``gameday new``: a scenario that runs as it is, with every key explained, for people to edit."""
 
 import argparse
+import re
 from pathlib import Path
 
 from harness.catalog import Catalog
 from harness.cli.errors import Usage
 
+NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 TEMPLATE = """\
 # What question does this ask? Run it with `gameday run {name}.yaml`; check it with `gameday check`.
 name: {name}
@@ -34,6 +36,8 @@ def main(args: argparse.Namespace) -> int:
     catalog = Catalog()
     catalog.fault(args.fault)
     name = args.name.removesuffix(".yaml")
+    if not NAME.fullmatch(name):
+        raise Usage(f"{name!r} should be letters, digits, '_' and '-' alone; it is written here")
     path = Path(f"{name}.yaml")
     text = TEMPLATE.format(name=path.stem, fault=args.fault, where="all feed")
     try:

@@ -1,49 +1,68 @@
-"""``gameday runs``: what was run on this machine, and which runs never finished."""
+"""``gameday runs``: what was run on this machine, what runs now, and what was left behind."""
 
 import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.cli.heal import heal_orphans
 from harness.model.events import Aborted, RunFinished, RunStarted, from_line
 from harness.run import folder as folders
+from harness.run import ward
+from harness.run.folder import Folder
+
+_STATES = {"alive": "running", "dead": "orphan", "elsewhere": "elsewhere"}
 
 
 def main(args: argparse.Namespace) -> int:
     """List them, newest first."""
+    heal_orphans()
     root = folders.home() / "runs"
-    found = sorted(root.glob("*/events.jsonl"), key=lambda p: p.stat().st_mtime, reverse=True)
-    if not found:
+    found = {path.parent for path in root.glob("*/events.jsonl")}
+    opened = {of.folder.path: _STATES[ward.condition(of)] for of in ward.enlisted()}
+    paths = sorted(found | {p for p in opened if p.is_dir()}, key=_begun, reverse=True)
+    if not paths:
         print(f"no run yet in {root}")
         return 0
-    for events in found[: args.last]:
-        print(_line(events))
+    for path in paths[: args.last]:
+        print(_line(Folder(path), opened.get(path)))
     return 0
 
 
-def _line(events: Path) -> str:
-    run = events.parent.name
+def _begun(path: Path) -> tuple[float, str]:
+    events = path / "events.jsonl"
+    return (events if events.exists() else path).stat().st_mtime, path.name
+
+
+def _line(folder: Folder, opened: str | None) -> str:
     try:
-        with events.open(encoding="utf-8") as file:
+        with folder.events.open(encoding="utf-8") as file:
             first = from_line(file.readline())
-            last = _last_lines(events)
-    except (ValueError, KeyError, TypeError):
-        return f"{'torn':10} {run}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{opened or 'torn':10} {folder.run}"
     assert isinstance(first, RunStarted)
-    state = "orphan"
-    for text in last:
+    state = opened or _ended(folder)
+    when = datetime.fromtimestamp(first.wall_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{state:10} {when}Z  {first.scenario:24} {first.stack:10} {folder.run}"
+
+
+def _ended(folder: Folder) -> str:
+    """How a run ended that nobody looks after any more."""
+    state = "cut short"
+    for text in (*_last_lines(folder.events), *_last_lines(folder.rescue)):
         try:
             event = from_line(text)
         except (ValueError, KeyError, TypeError):
             continue
-        if isinstance(event, RunFinished):
+        if isinstance(event, RunFinished) and state == "cut short":
             state = "finished"
         if isinstance(event, Aborted):
             state = "aborted"
-    when = datetime.fromtimestamp(first.wall_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{state:10} {when}Z  {first.scenario:24} {first.stack:10} {run}"
+    return state
 
 
 def _last_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 16384))
-        return file.read().decode("utf-8", "replace").splitlines()[-30:]
+        return file.read().decode("utf-8", "replace").splitlines()[-60:]

@@ -1,6 +1,7 @@
 """From a path on the command line to a checked scenario with its SLO."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from harness.cli.errors import Usage
 from harness.model.plan import Plan, Topology
 from harness.model.scenario import Scenario
 from harness.model.slo import Slo
-from harness.parse.document import MAX_BYTES, ParseError, too_big
+from harness.parse.document import MAX_BYTES, ParseError, shown, too_big
 from harness.plan import plan, refuse_unjudgeable
 from harness.protocols import Stack
 
+SLO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 SHIPPED = Path(__file__).resolve().parents[2] / "scenarios"
 
 
@@ -118,6 +120,9 @@ def settings_of(given: Iterable[str]) -> Mapping[str, object]:
 
 
 def _slo_path(scenario: Path, name: str) -> Path:
+    if not SLO_NAME.fullmatch(name):
+        words = f"slo: {shown(name)} should be a name, of letters, digits, '_' and '-' alone"
+        raise ParseError(str(scenario), 1, words)
     file = f"{name}.yaml"
     folder = scenario.resolve().parent
     places = (folder / "slos" / file, folder.parent / "slos" / file, folder / file)

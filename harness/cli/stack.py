@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import schema
 from harness.catalog import Catalog
 from harness.cli.errors import Usage
+from harness.cli.heal import heal_orphans
 from harness.cli.sources import settings_of
 from harness.protocols import Served, Site, Stack
 from harness.run import folder as folders
@@ -17,6 +18,7 @@ from harness.run import folder as folders
 
 def main(args: argparse.Namespace) -> int:
     """Carry out one action."""
+    heal_orphans()
     match args.action:
         case "up":
             return _up(args)
@@ -27,6 +29,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _folder(name: str) -> Path:
+    if name not in (known := Catalog().stacks.names()):
+        raise Usage(f"no stack called {name!r}; there is {', '.join(known)}")
     return folders.home() / "stacks" / name
 
 
@@ -45,7 +49,7 @@ def _up(args: argparse.Namespace) -> int:
             "`gameday stack down` takes it down"
         )
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, mode=0o700)
     stack = schema.build(cls, settings_of(args.set))
     asyncio.run(_bring_up(stack, folder, state))
     return 0

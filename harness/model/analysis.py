@@ -130,7 +130,7 @@ class Moment:
     """One line of the timeline; ``source`` names where in the record it stands."""
 
     t: float
-    kind: Literal["phase", "fault", "alert", "action", "mark", "note", "stack"]
+    kind: Literal["phase", "fault", "alert", "action", "mark", "note", "stack", "abort"]
     what: str
     source: str
 

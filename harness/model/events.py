@@ -222,7 +222,7 @@ class Aborted:
     """The run was cut short for safety, or by a person."""
 
     t: float
-    by: Literal["gate", "guard", "signal", "error"]
+    by: Literal["gate", "guard", "guardian", "policy", "halt", "signal", "error"]
     because: str
 
 

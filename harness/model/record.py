@@ -15,7 +15,7 @@ from harness.model import events as ev
 from harness.model.scenario import Phase
 from harness.model.window import Requests, Series, Window
 
-__all__ = ("FaultSpan", "Record", "Requests", "Series", "Window", "events_from_lines")
+__all__ = ("FaultSpan", "Record", "Requests", "Series", "Window", "events_from_lines", "spans_of")
 
 E = TypeVar("E")
 T = TypeVar("T", ev.Sampled, ev.Alerted, ev.Acted)
@@ -120,26 +120,31 @@ class Record:
 
     @cached_property
     def spans(self) -> tuple[FaultSpan, ...]:
-        """Fold the fault events into one row per fault."""
-        spans: dict[str, FaultSpan] = {}
-        for event in self.events:
-            match event:
-                case ev.FaultIntended():
-                    spans[event.id] = FaultSpan(
-                        event.id, event.fault, event.params, event.nodes, event.undo, event.t
-                    )
-                case ev.FaultInjected():
-                    _set(spans, event.id, injected_s=event.t, not_before_s=event.not_before_s)
-                case ev.FaultHealing():
-                    _set(spans, event.id, healing_s=event.t)
-                case ev.FaultHealed():
-                    _set(spans, event.id, healed_s=event.t)
-                case ev.FaultFailed() if event.id in spans:
-                    errors = (*spans[event.id].errors, f"{event.stage}: {event.error}")
-                    _set(spans, event.id, errors=errors)
-                case _:
-                    pass
-        return tuple(spans.values())
+        """One row per fault, in the order in which they were intended."""
+        return spans_of(self.events)
+
+
+def spans_of(events: Iterable[ev.Event]) -> tuple[FaultSpan, ...]:
+    """Fold the fault events into one row per fault."""
+    spans: dict[str, FaultSpan] = {}
+    for event in events:
+        match event:
+            case ev.FaultIntended():
+                spans[event.id] = FaultSpan(
+                    event.id, event.fault, event.params, event.nodes, event.undo, event.t
+                )
+            case ev.FaultInjected():
+                _set(spans, event.id, injected_s=event.t, not_before_s=event.not_before_s)
+            case ev.FaultHealing():
+                _set(spans, event.id, healing_s=event.t)
+            case ev.FaultHealed():
+                _set(spans, event.id, healed_s=event.t)
+            case ev.FaultFailed() if event.id in spans:
+                errors = (*spans[event.id].errors, f"{event.stage}: {event.error}")
+                _set(spans, event.id, errors=errors)
+            case _:
+                pass
+    return tuple(spans.values())
 
 
 def events_from_lines(lines: Iterable[str]) -> tuple[ev.Event, ...]:

@@ -64,6 +64,73 @@ Expect = ExpectSli | ExpectMark | ExpectQuiet
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """Beyond it lies danger: ``below`` or ``above`` it, never at it, for ``for_s`` seconds."""
+
+    side: Literal["below", "above"]
+    value: float
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AbortSli:
+    """A live indicator (``LIVE_SLI_NAMES``) is beyond a threshold."""
+
+    sli: str
+    beyond: Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class AbortBudget:
+    """An objective has spent this share (0 to 1, or more) of the error budget of the whole run."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class AbortAlert:
+    """An alert that bears all these labels fires."""
+
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AbortUnexpected:
+    """An alert fires whose name is not one of those allowed."""
+
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AbortQuery:
+    """The answer of the stack's own Prometheus to a query is beyond a threshold."""
+
+    query: str
+    beyond: Threshold
+
+
+Abort = AbortSli | AbortBudget | AbortAlert | AbortUnexpected | AbortQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a run may reach. Shares are 0 to 1; what is not given is not limited.
+
+    Both the scenario's and the policy's are checked, so the stricter of the two holds.
+
+    ``nodes``: the largest share of the nodes of any one role under fault at a time. ``traffic``:
+    the largest share of the requests under fault at a time, where a fault that does not say how
+    much it hits counts as all and faults in force together add up. ``faults_at_once``: how many may
+    be in force at a time. ``tenants_never``: tenants that no fault may touch.
+    """
+
+    nodes: float = 1.0
+    traffic: float = 1.0
+    faults_at_once: int | None = None
+    tenants_never: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FaultStep:
     """One fault, where, when and for how long. ``at_s`` counts from the start of its phase."""
 
@@ -99,6 +166,8 @@ class Scenario:
     faults: tuple[FaultStep, ...]
     expect: tuple[Expect, ...]
     absorbed_ok: bool = False
+    abort: tuple[Abort, ...] = ()
+    limits: Limits = Limits()
     text: str = field(default="", repr=False)
 
     @property

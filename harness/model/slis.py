@@ -19,3 +19,5 @@ SLI_NAMES: Final = (
     "sent_per_s",
 )
 RATIO_SLI_NAMES: Final = ("success_ratio", "paired_correctness")  # those an objective can hold to
+LIVE_SLI_NAMES: Final = ("success_ratio", "paired_correctness", "latency_p99_ms", "fallback_share")
+"""Those that are known while the run goes on, second by second: see ``harness.run.tally``."""

@@ -1,30 +1,37 @@
 """YAML text as a tree that knows its lines, with limits.
 
 The text may come from anybody, so nothing in it is ever executed or constructed: only mappings,
-lists and plain scalars come out, and size, depth and the number of nodes (aliases counted each
-time they are used, so that anchors cannot explode) are bounded. Every error names the file, the
-line, the value and what to write instead.
+lists and plain scalars come out, and size, depth, keys, numbers and the count of values (aliases
+counted each time they are used, so that anchors cannot explode) are bounded. A text that steers a
+terminal or turns the reading direction is refused. Every error names the file, the line, the value
+and what to write instead, on one line of bounded length.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-MAX_BYTES: Final = 128 * 1024
-MAX_DEPTH: Final = 16
-MAX_NODES: Final = 5000
-_SHOWN: Final = 60
+from harness.parse.graph import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NODES,
+    UNFIT,
+    Node,
+    ParseError,
+    nodes,
+    shown,
+    too_big,
+)
+
+__all__ = ("MAX_BYTES", "Item", "ParseError", "document", "documents", "shown", "too_big")
+
+Number = TypeVar("Number", int, float)
+MAX_KEY: Final = 120
+MAX_WHOLE: Final = 2**63
 
 
-class ParseError(Exception):
-    """The text is wrong. ``str()`` is ``file:line: what is wrong; what to write instead``."""
-
-    def __init__(self, source: str, line: int, message: str) -> None:
-        super().__init__(f"{source}:{line}: {message}")
-        self.source, self.line, self.message = source, line, message
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Item:
     """One value with its place. ``value``: a scalar, a list of ``Item``, or a dict to ``Item``."""
 
@@ -32,6 +39,9 @@ class Item:
     path: str
     line: int
     source: str
+
+    def __repr__(self) -> str:
+        return shown(self.value)
 
     def wrong(self, message: str) -> ParseError:
         """Make an error that points here."""
@@ -97,47 +107,10 @@ class Item:
         return self.value
 
 
-def shown(value: object) -> str:
-    """Write a value the way it should appear in an error: short, and on one line."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
 def documents(text: str, source: str) -> list[Item]:
     """Read every document of a YAML text. Raises ``ParseError``."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    if len(text) > MAX_BYTES:
-        raise too_big(source, len(text))
-    if "\0" in text:
-        raise ParseError(source, 1, "this is not a text file; a scenario is YAML in UTF-8")
-    try:
-        nodes = list(YAML(typ="safe", pure=True).compose_all(text))
-    except MarkedYAMLError as wrong:
-        mark = wrong.problem_mark or wrong.context_mark
-        line = mark.line + 1 if mark else 1
-        raise ParseError(source, line, f"this is not YAML: {_first_line(wrong.problem)}") from None
-    except YAMLError as wrong:
-        raise ParseError(source, 1, f"this is not YAML: {_first_line(str(wrong))}") from None
-    except RecursionError:
-        raise ParseError(source, 1, f"nested deeper than {MAX_DEPTH} levels") from None
-    except (ValueError, OverflowError, AttributeError, TypeError, AssertionError) as wrong:
-        raise ParseError(source, 1, f"this is not YAML: {_first_line(str(wrong))}") from None
     counter = _Counter(source)
-    return [counter.item(node, "", 0) for node in nodes if node is not None]
-
-
-def too_big(source: str, size: int) -> ParseError:
-    """Make the error for a text of more than ``MAX_BYTES``."""
-    most = MAX_BYTES // 1024
-    return ParseError(source, 1, f"the file has {size // 1024} kB; at most {most} kB is read")
+    return [counter.item(node, "", 0) for node in nodes(text, source)]
 
 
 def document(text: str, source: str) -> Item:
@@ -148,39 +121,38 @@ def document(text: str, source: str) -> Item:
     return found[0]
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "unreadable").splitlines()[0][:200] if (text or "").strip() else "unreadable"
-
-
 class _Counter:
     """Builds items and counts them."""
 
     def __init__(self, source: str) -> None:
         self.source, self.nodes = source, 0
 
-    def item(self, node: Any, path: str, depth: int) -> Item:
-        line = node.start_mark.line + 1 if node.start_mark else 1
+    def item(self, node: Node, path: str, depth: int) -> Item:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise ParseError(self.source, line, f"more than {MAX_NODES} values (aliases counted)")
+            words = f"more than {MAX_NODES} values (aliases counted)"
+            raise ParseError(self.source, node.line, words)
         if depth > MAX_DEPTH:
-            raise ParseError(self.source, line, f"nested deeper than {MAX_DEPTH} levels")
-        match node.id:
+            raise ParseError(self.source, node.line, f"nested deeper than {MAX_DEPTH} levels")
+        match node.kind:
             case "mapping":
                 value: Any = self._mapping(node, path, depth)
             case "sequence":
                 value = [self.item(n, f"{path}[{i}]", depth + 1) for i, n in enumerate(node.value)]
             case _:
-                value = _scalar(node, self.source, line)
-        return Item(value, path, line, self.source)
+                value = _scalar(node, self.source)
+        return Item(value, path, node.line, self.source)
 
-    def _mapping(self, node: Any, path: str, depth: int) -> Mapping[str, Item]:
+    def _mapping(self, node: Node, path: str, depth: int) -> Mapping[str, Item]:
         out: dict[str, Item] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if key_node.id != "scalar":
+        for key_node, value_node in zip(node.value[::2], node.value[1::2], strict=False):
+            line = key_node.line
+            if key_node.kind != "scalar":
                 raise ParseError(self.source, line, "a key should be a plain word")
             key = str(key_node.value)
+            if len(key) > MAX_KEY or UNFIT.search(key):
+                words = f"the key {shown(key)} should be a plain word of at most {MAX_KEY} letters"
+                raise ParseError(self.source, line, words)
             if key in out:
                 raise ParseError(self.source, line, f"the key {shown(key)} is there twice")
             item = self.item(value_node, f"{path}.{key}" if path else key, depth + 1)
@@ -188,21 +160,30 @@ class _Counter:
         return out
 
 
-def _scalar(node: Any, source: str, line: int) -> str | int | float | bool | None:
-    text = str(node.value)
-    kind = str(node.tag).rpartition(":")[2]
+def _scalar(node: Node, source: str) -> str | int | float | bool | None:
+    text = node.value
+    if found := UNFIT.search(text):
+        words = f"{shown(text)} holds the character U+{ord(found[0]):04X}; write plain text"
+        raise ParseError(source, node.line, words)
     try:
-        match kind:
+        match node.tag.rpartition(":")[2]:
             case "str":
-                return text
+                return str(text)
             case "int":
-                return int(text.replace("_", ""), 0)
+                return _bounded(int(text.replace("_", ""), 0), node, source)
             case "float":
-                return float(text.replace("_", ""))
+                return _bounded(float(text.replace("_", "")), node, source)
             case "bool":
                 return text.lower() in ("true", "yes", "on")
             case "null":
                 return None
     except ValueError:
-        return text
-    raise ParseError(source, line, f"the YAML tag {shown(str(node.tag))} is not supported")
+        return str(text)
+    raise ParseError(source, node.line, f"the YAML tag {shown(node.tag)} is not supported")
+
+
+def _bounded(number: Number, node: Node, source: str) -> Number:
+    """Refuse numbers that arithmetic stumbles over: not finite, or of thousands of digits."""
+    if abs(number) > MAX_WHOLE or not math.isfinite(number):
+        raise ParseError(source, node.line, f"the number {shown(node.value)} is out of range")
+    return number

@@ -13,16 +13,21 @@ from harness.model.scenario import (
     ExpectQuiet,
     ExpectSli,
     FaultStep,
+    Limits,
     LoadShape,
     MarkName,
     Mode,
     Phase,
     Scenario,
 )
+from harness.parse import abort
+from harness.parse import limits as limit
 from harness.parse.document import Item, document, shown
+from harness.parse.quantities import duration as _duration
+from harness.parse.quantities import read as _read
 
 REQUIRED = ("name", "why", "stack", "slo", "load", "phases", "expect")
-OPTIONAL = ("seed", "hold", "faults", "absorbed")
+OPTIONAL = ("seed", "hold", "faults", "absorbed", "abort", "limits")
 HOLD_S = 30.0
 MARKS: Mapping[str, MarkName] = {
     "detected": "detected",
@@ -31,6 +36,7 @@ MARKS: Mapping[str, MarkName] = {
 }
 STEP_KEYS = ("where", "at", "for")
 MAX_RATE_PER_S = 20_000
+PROMETHEUS = "prometheus"  # the node of a stack that answers queries
 MAX_PHASE_S = 24 * 3600
 
 
@@ -64,6 +70,10 @@ def scenario(
         faults=tuple(_fault(item, stack_name, catalog) for item in faults),
         expect=tuple(_expect(item) for item in expect),
         absorbed_ok="absorbed" in body and body["absorbed"].one_of(("ok", "unknown")) == "ok",
+        abort=abort.aborts(body["abort"], can_ask=_can_ask(catalog.stack(stack_name)))
+        if "abort" in body
+        else (),
+        limits=limit.limits(body["limits"]) if "limits" in body else Limits(),
         text=text,
     )
 
@@ -84,6 +94,12 @@ def _stack(item: Item, catalog: Catalog, other: str | None) -> tuple[str, Mappin
     except schema.ParamError as wrong:
         raise given.get(wrong.key, item).wrong(f"stack {name!r}: {wrong}") from None
     return name, {k: v.plain() for k, v in given.items()}
+
+
+def _can_ask(stack: Any) -> bool:
+    """Whether it has a Prometheus that answers queries; on virtual time there is but a model."""
+    nodes = (node for nodes in stack().topology().values() for node in nodes)
+    return not stack.virtual_time and PROMETHEUS in nodes
 
 
 def _load(item: Item) -> LoadShape:
@@ -216,15 +232,3 @@ def _limit(item: Item, sli: str, factor: str | None) -> float:
     if sli.endswith("_per_s"):
         return _read(item, units.per_second)
     return _read(item, units.ratio)
-
-
-def _duration(item: Item) -> float:
-    return _read(item, units.seconds)
-
-
-def _read(item: Item, reader: Any) -> float:
-    try:
-        value: float = reader(item.value)
-        return value
-    except ValueError as wrong:
-        raise item.wrong(str(wrong)) from None

@@ -6,6 +6,8 @@
 ``cases.npz``      the true label and golden answer of every case
 ``series.jsonl``   the monitored series behind rules and report, exported before the stack went down
 ``scenario.yaml``  the scenario as run; ``slo.yaml`` its SLO; ``plan.json`` every moment decided
+``guardian.jsonl`` what others did to the run when its harness could not: events, merged on reading
+``guardian.json``  the processes that watch over it; ``fence.json`` who may act on its stack
 ``stack/``         the stack's logs and state: for people; the analysis never reads it
 ``load/``          what the load process was given, and its log
 =================  ================================================================================
@@ -14,14 +16,18 @@ Runs live under ``$GAMEDAY_HOME``, else ``$XDG_STATE_HOME/gameday``, else
 ``~/.local/state/gameday``; never in the source tree.
 """
 
+import heapq
 import json
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
+from harness.model.events import Event
 from harness.model.record import Record, Requests, Series, events_from_lines
 
 if TYPE_CHECKING:
@@ -60,6 +66,16 @@ class Folder:
         return self.path / "events.jsonl"
 
     @property
+    def rescue(self) -> Path:
+        """The events of whoever finished the job of its harness."""
+        return self.path / "guardian.jsonl"
+
+    @property
+    def guardian(self) -> Path:
+        """The processes that watch over it."""
+        return self.path / "guardian.json"
+
+    @property
     def requests(self) -> Path:
         """The rows file."""
         return self.path / "requests.bin"
@@ -95,7 +111,7 @@ def create(run: str, parent: Path | None = None) -> Folder:
     """Make the folder of a new run. Raises ``FolderError`` if it cannot be made."""
     path = (parent or home() / "runs") / run
     try:
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, mode=0o700)  # its stack's files hold the run's token
         for name in ("stack", "load"):
             (path / name).mkdir()
     except OSError as error:
@@ -117,19 +133,46 @@ def find(run: str) -> Folder:
             )
         return Folder(found[-1])
     path = Path(run)
-    if not (path / "events.jsonl").exists() and _RUN_ID.match(run):
+    if not _is_run(path) and _RUN_ID.match(run):
         path = runs / run
-    if not (path / "events.jsonl").is_file():
+    if not _is_run(path):
         raise FolderError(f"{run!r} is no run: not an id in {runs}, nor a folder with events.jsonl")
     return Folder(path.resolve())
 
 
 def read(folder: Folder) -> Record:
-    """Read a record back. Torn tails are dropped; a missing part is read as empty."""
+    """Read a record back. Torn tails are dropped; a missing part is read as empty.
+
+    Raises ``FolderError`` for one that was damaged otherwise.
+    """
+    try:
+        series = tuple(_series(folder.series)) if folder.series.exists() else ()
+        return Record(events(folder), requests(folder), series)
+    except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as wrong:
+        raise FolderError(
+            f"{folder.path} cannot be judged: its record was changed or damaged "
+            f"({type(wrong).__name__}: {str(wrong)[:120]!r}); run the scenario again"
+        ) from None
+
+
+def events(folder: Folder) -> tuple[Event, ...]:
+    """Read what the harness wrote, and between it, by time, what its guardian or a heal did.
+
+    The harness's own order is kept, for some of what it writes is dated back.
+    """
     with folder.events.open(encoding="utf-8") as lines:
-        events = events_from_lines(lines)
-    series = tuple(_series(folder.series)) if folder.series.exists() else ()
-    return Record(events, requests(folder), series)
+        own = events_from_lines(lines)
+    if not folder.rescue.exists():
+        return own
+    with folder.rescue.open(encoding="utf-8") as lines:
+        others = events_from_lines(lines)
+    latest_s = accumulate((e.t for e in own), max)
+    merged = heapq.merge(
+        ((t, 0, n, e) for n, (t, e) in enumerate(zip(latest_s, own, strict=True))),
+        ((e.t, 1, n, e) for n, e in enumerate(others)),
+        key=lambda entry: entry[:3],
+    )
+    return tuple(entry[3] for entry in merged)
 
 
 def requests(folder: Folder) -> Requests:
@@ -185,6 +228,13 @@ def _series(path: Path) -> Iterable[Series]:
             body: Any = json.loads(line)
             value = np.array([np.nan if v is None else v for v in body["value"]], dtype=float)
             yield Series(body["name"], body["labels"], np.array(body["t"], dtype=float), value)
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "events.jsonl").is_file()
+    except OSError:  # a name that is too long for one
+        return False
 
 
 def _age(path: Path) -> float:

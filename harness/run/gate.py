@@ -1,11 +1,13 @@
 """The steady-state gate: an unhealthy stack is never injected.
 
-One of the two judgements a run makes (the other is the abort guard); both are events of the record.
-No data is not steady.
+It looks before the first fault and again before each later one, unless the scenario overlaps them
+on purpose: then the stack is unhealthy because it was asked to be. One of the two judgements a run
+makes (the other is the abort guard); both are events of the record. No data is not steady.
 """
 
 from collections.abc import Mapping, Sequence
 
+from harness.model.plan import Enter, Heal, Inject, Plan
 from harness.model.slo import Slo
 from harness.protocols import Reading
 from harness.run.tally import Second
@@ -14,13 +16,39 @@ LOOK_BACK = 10  # seconds
 ENOUGH = 5  # seconds with requests
 
 
+def gates(plan: Plan) -> frozenset[str]:
+    """Ids of the injections that the gate must let pass: those planned while no fault is in force.
+
+    A placebo has none; its gate is the one at the start of the fault phase, which is always passed.
+    """
+    open_faults: set[str] = set()
+    found = set()
+    for step in plan.steps:
+        match step:
+            case Inject():
+                if not open_faults:
+                    found.add(step.id)
+                open_faults.add(step.id)
+            case Heal():
+                open_faults.discard(step.id)
+            case Enter():
+                pass
+    return frozenset(found)
+
+
 def steady(
     seconds: Sequence[Second],
     slo: Slo,
     firing: Sequence[Mapping[str, str]],
     readings: Sequence[Reading],
+    unhealed: Sequence[str] = (),
 ) -> tuple[bool, str]:
-    """Decide from the last ten seconds, the alerts firing now and the latest probes."""
+    """Decide from the last ten seconds, the alerts firing now and the latest probes.
+
+    ``unhealed``: ids of faults that should be out of force by now and are not known to be.
+    """
+    if unhealed:
+        return False, f"not healed: {', '.join(unhealed)}"
     recent = [s for s in seconds[-LOOK_BACK:] if s.completed]
     if len(recent) < ENOUGH:
         return False, f"only {len(recent)} of the last {LOOK_BACK} seconds had requests"

@@ -3,44 +3,87 @@
 The order never varies: read what healing needs, write it down with the intent, flush, inject, watch
 until it is in force. Whatever happens next (an exception, Ctrl-C, a power cut), the record knows
 more than the stack does, so ``heal`` can always be replayed from it. Healing goes newest first; one
-that fails is tried again and does not stop the others.
+that fails is tried again and does not stop the others, and neither does a record that can no longer
+be written.
+
+Before each effect the guard is asked whether this process may still act: one that was stopped and
+resumed may find that somebody else has healed meanwhile.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, Self, TypeVar
 
 from harness import schema
 from harness.model import events as ev
 from harness.model.plan import Inject
-from harness.model.record import FaultSpan, Record
 from harness.protocols import Fault, Journal, Stack
+from harness.run.fence import Fenced
+from harness.run.mending import (
+    HEAL_TIMEOUT_S,
+    HEAL_TRIES,
+    POLL_S,
+    Broken,
+    Faults,
+    Mending,
+    heal_leftovers,
+    leftovers,
+    mend,
+    worded,
+)
 
-Faults = Mapping[str, type[Fault[Any]]]
-POLL_S = 0.05
+__all__ = (
+    "IN_FORCE_WITHIN_S",
+    "POLL_S",
+    "Faults",
+    "Supervisor",
+    "heal_leftovers",
+    "leftovers",
+    "mend",
+    "to_its_end",
+)
+
+T = TypeVar("T")
 IN_FORCE_WITHIN_S = 10.0
 INJECT_TIMEOUT_S = 30.0
-HEAL_TIMEOUT_S = 20.0
-HEAL_TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
-    fault: Fault[Any]
-    nodes: tuple[str, ...]
-    undo: ev.Undo
+class Permit(Protocol):
+    """Says whether this process may still act; both raise ``Fenced``."""
+
+    def may_break(self) -> None:
+        """Ask before each inject: the fence, the lease and the guardian must all stand."""
+
+    def may_mend(self) -> None:
+        """Ask before each heal: nobody else may have taken the run over."""
+
+
+class Free:
+    """For what dies with its process, such as a stack on virtual time: always."""
+
+    def may_break(self) -> None:
+        """It may."""
+
+    def may_mend(self) -> None:
+        """It may."""
 
 
 class Supervisor:
     """Injects, heals, and on the way out heals whatever is left, newest first."""
 
     def __init__(
-        self, stack: Stack, faults: Faults, journal: Journal, now: Callable[[], float]
+        self,
+        stack: Stack,
+        faults: Faults,
+        journal: Journal,
+        now: Callable[[], float],
+        permit: Permit | None = None,
     ) -> None:
         self._stack, self._faults, self._journal, self._now = stack, faults, journal, now
-        self._open: dict[str, _Open] = {}
+        self._permit = permit or Free()
+        self._open: dict[str, Broken] = {}
         self._sealed = False
+        self.unwritten: OSError | None = None
 
     @property
     def in_force(self) -> tuple[str, ...]:
@@ -48,7 +91,11 @@ class Supervisor:
         return tuple(self._open)
 
     async def inject(self, step: Inject) -> bool:
-        """Put one fault in force. False (and a ``FaultFailed``) when that did not work."""
+        """Put one fault in force. False (and a ``FaultFailed``) when that did not work.
+
+        Raises ``OSError`` when its intent cannot be made durable, before any effect, and
+        ``Fenced`` when somebody else holds the run; then it had no effect that lasts.
+        """
         if self._sealed:
             return False
         fault = schema.build(self._faults[step.fault], step.params)
@@ -58,6 +105,7 @@ class Supervisor:
         except Exception as error:
             self._failed(step.id, "prepare", error)
             return False
+        self._permit.may_break()
         self._journal.append(
             ev.FaultIntended(
                 t=self._now(),
@@ -69,7 +117,8 @@ class Supervisor:
             )
         )
         self._journal.sync()
-        self._open[step.id] = _Open(fault, step.nodes, undo)
+        self._permit.may_break()  # a sync may take seconds
+        self._open[step.id] = Broken(step.id, fault, step.nodes, undo)
         started_s = self._now()
         try:
             async with asyncio.timeout(INJECT_TIMEOUT_S):
@@ -77,14 +126,20 @@ class Supervisor:
         except Exception as error:
             self._failed(step.id, "inject", error)
             return False
+        finally:
+            await self._take_back_if_fenced(step.id)
         return await self._await_force(step, fault, started_s)
 
     async def heal(self, id: str) -> bool:
-        """Take one fault out of force. Healing what is already healed does nothing."""
+        """Take one fault out of force. Healing what is already healed does nothing.
+
+        Raises ``Fenced`` when somebody else holds the run: whoever that is has healed, or will.
+        """
         if id not in self._open:
             return True
+        self._permit.may_mend()
         open_fault = self._open[id]
-        self._journal.append(ev.FaultHealing(t=self._now(), id=id))
+        self._tell(ev.FaultHealing(t=self._now(), id=id))
         healed = False
         for _ in range(HEAL_TRIES):
             try:
@@ -95,23 +150,46 @@ class Supervisor:
             except Exception as error:
                 self._failed(id, "heal", error)
                 await asyncio.sleep(POLL_S)
+                self._permit.may_mend()
         del self._open[id]
         if healed:
-            self._journal.append(ev.FaultHealed(t=self._now(), id=id))
+            self._tell(ev.FaultHealed(t=self._now(), id=id))
         return healed
 
     async def heal_all(self) -> None:
         """Heal everything, newest first, and inject nothing from here on."""
         self._sealed = True
-        for id in reversed(self.in_force):
-            await self.heal(id)
-        self._journal.sync()
+        broken = tuple(reversed(self._open.values()))
+        mending = Mending(self._stack, self._tell, self._now, self._permit.may_mend)
+        try:
+            await mending.mend_all(broken, HEAL_TRIES * HEAL_TIMEOUT_S)
+        except Fenced:
+            return  # whoever holds the run has healed, or will
+        self._open.clear()
+        try:
+            self._journal.sync()
+        except OSError as error:
+            self.unwritten = self.unwritten or error
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.shield(self.heal_all())
+        await to_its_end(self.heal_all())
+
+    async def _take_back_if_fenced(self, id: str) -> None:
+        """Undo an inject that was under way while somebody else healed: only we know of it."""
+        try:
+            self._permit.may_mend()
+        except Fenced:
+            open_fault = self._open.pop(id)
+            self._sealed = True
+            try:
+                async with asyncio.timeout(HEAL_TIMEOUT_S):
+                    await open_fault.fault.heal(self._stack, open_fault.nodes, open_fault.undo)
+            except Exception as error:  # as when the stack went with its run
+                self._failed(id, "heal", error)
+            raise
 
     async def _await_force(self, step: Inject, fault: Fault[Any], started_s: float) -> bool:
         not_before_s = started_s
@@ -130,41 +208,26 @@ class Supervisor:
         return True
 
     def _failed(self, id: str, stage: Any, error: Exception) -> None:
-        words = f"{type(error).__name__}: {error}".strip(": ")
-        if isinstance(error, TimeoutError):
-            words = "it took too long" if stage != "verify" else "it never came into force"
-        self._journal.append(ev.FaultFailed(t=self._now(), id=id, stage=stage, error=words))
+        self._tell(ev.FaultFailed(t=self._now(), id=id, stage=stage, error=worded(error, stage)))
 
-
-async def mend(
-    fault: Fault[Any], stack: Stack, nodes: tuple[str, ...], undo: ev.Undo | None
-) -> None:
-    """Heal, and do not believe it until ``verify`` says that the fault is out of force."""
-    await fault.heal(stack, nodes, undo)
-    while await fault.verify(stack, nodes):  # noqa: ASYNC110 (there is no event to wait for)
-        await asyncio.sleep(POLL_S)
-
-
-def leftovers(record: Record) -> tuple[FaultSpan, ...]:
-    """Faults that a record intended and never healed, newest first."""
-    return tuple(reversed([span for span in record.spans if span.healed_s is None]))
-
-
-async def heal_leftovers(record: Record, stack: Stack, faults: Faults) -> list[str]:
-    """Heal what a dead run left behind, with nothing but its record to go on.
-
-    One that fails does not stop the others; raises an ``ExceptionGroup`` of what failed at the end.
-    """
-    healed: list[str] = []
-    errors: list[Exception] = []
-    for span in leftovers(record):
+    def _tell(self, event: ev.Event) -> None:
+        """Write down what was done; that it cannot be written must not keep it from being done."""
         try:
-            fault = schema.build(faults[span.fault], span.params)
-            async with asyncio.timeout(HEAL_TIMEOUT_S):
-                await mend(fault, stack, span.nodes, span.undo)
-            healed.append(span.id)
-        except Exception as error:
-            errors.append(error)
-    if errors:
-        raise ExceptionGroup("some faults could not be healed", errors)
-    return healed
+            self._journal.append(event)
+        except OSError as error:
+            self.unwritten = self.unwritten or error
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be cut short: a cancellation is kept, and raised when it has ended."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    result = task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+    return result

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """One second of requests that ended in it. Ratios are ``None`` when nothing ended."""
+    """One second of requests that ended in it. Ratios are ``None`` when nothing ended.
+
+    ``judged``: how many answers bore a prediction; ``paired_correctness`` is a share of these.
+    """
 
     t: float
     completed: int
@@ -25,6 +28,7 @@ class Second:
     paired_correctness: float | None
     latency_p99_ms: float | None
     fallback_share: float | None
+    judged: int
 
 
 class Tally:
@@ -54,6 +58,7 @@ class Tally:
             float(1 - bad.mean()) if len(known) else None,
             float(np.quantile(took_s, 0.99) * 1e3) if len(rows) else None,
             float(fallback.mean()) if len(answered) else None,
+            len(known),
         )
         self.seconds.append(second)
         return second

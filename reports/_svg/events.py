@@ -27,6 +27,7 @@ _SHAPES: Final = {
     "fault": "M-5 -5H5V5H-5z",
     "alert": "M0 -6L6 5H-6z",
     "action": "M0 -6L6 0L0 6L-6 0z",
+    "abort": "M-6 -4L-4 -6L0 -2L4 -6L6 -4L2 0L6 4L4 6L0 2L-4 6L-6 4L-2 0z",
     "stack": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0",
     "note": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0",
 }
@@ -69,7 +70,7 @@ def _lane(axis: Axis, analysis: Analysis, kind: str, y: float) -> tuple[str, flo
     placed = lanes(labels, axis.scale.start, axis.frame.width)
     deep = max((p.lane for p in placed), default=0)
     base = y + 16 + LANE * deep
-    name = f"{kind}s" if kind in ("alert", "action", "fault", "note") else kind
+    name = f"{kind}s" if kind in ("alert", "action", "fault", "note", "abort") else kind
     count = "none" if not moments else str(len(moments))
     head = words(axis.scale.start - axis.frame.left + 2, y + 8, f"{name} {count}", "small lane")
     line = rule(axis.scale.start, base + 12, axis.scale.end, base + 12, "grid")

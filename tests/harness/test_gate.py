@@ -10,7 +10,9 @@ SLO = parse.slo((ROOT / "scenarios" / "slos" / "flights.yaml").read_text("utf-8"
 
 
 def seconds(count=10, *, success=1.0, correct=1.0, completed=100):
-    return [Second(float(n), completed, success, correct, 10.0, 0.0) for n in range(count)]
+    return [
+        Second(float(n), completed, success, correct, 10.0, 0.0, completed) for n in range(count)
+    ]
 
 
 def test_a_healthy_stack_passes_and_says_with_what():
@@ -28,6 +30,7 @@ def test_a_healthy_stack_passes_and_says_with_what():
         ((seconds(correct=0.9), SLO, (), ()), "paired_correctness was 90.00%"),
         ((seconds(correct=None), SLO, (), ()), "no data on paired_correctness"),
         ((seconds(), SLO, ({"alertname": "FeatureMissing"},), ()), "FeatureMissing"),
+        ((seconds(), SLO, (), (), ("kill-1",)), "not healed: kill-1"),
         ((seconds(), SLO, (), (Reading("replica_ready", "replica-1", 0),)), "replica-1"),
     ],
 )

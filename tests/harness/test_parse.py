@@ -7,7 +7,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import parse
-from harness.model.scenario import ExpectMark, ExpectQuiet, ExpectSli, Mode
+from harness.model.scenario import (
+    AbortAlert,
+    AbortBudget,
+    AbortQuery,
+    AbortSli,
+    AbortUnexpected,
+    ExpectMark,
+    ExpectQuiet,
+    ExpectSli,
+    Limits,
+    Mode,
+    Threshold,
+)
 from harness.parse import ParseError
 from tests.conftest import CATALOG, ROOT
 
@@ -118,7 +130,10 @@ trees = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                "name why stack slo load phases expect seed hold faults where at for by".split()
+                (
+                    "name why stack slo load phases expect seed hold faults where at for by abort "
+                    "limits sli below above budget_spent alert unexpected_alert query nodes"
+                ).split()
             )
             | st.text(max_size=8),
             inner,
@@ -192,3 +207,81 @@ def test_a_wrong_slo_is_refused_with_its_line(old, new, words):
     with pytest.raises(ParseError, match=r"^slo\.yaml:\d+: ") as wrong:
         parse.slo(SLO.replace(old, new), name="flights", source="slo.yaml")
     assert words in str(wrong.value)
+
+
+SAFETY = """
+abort:
+  - {sli: success_ratio, below: 50%, for: 5s}
+  - {sli: latency_p99_ms, above: 2s, for: 1m}
+  - {budget_spent: 50%}
+  - {budget_spent: 2.5}
+  - {alert: {alertname: TargetDown, node: feed}}
+  - {unexpected_alert: {allow: [FeatureMissing]}}
+  - unexpected_alert:
+  - {query: 'sum(up{job="a"}) or vector(0)', above: 5.5, for: 3s}
+limits: {nodes: 50%, traffic: 0.2, faults_at_once: 2, tenants_never: [vip, web]}
+"""
+
+
+def test_abort_conditions_and_limits_are_read_as_they_are_written():
+    scenario = read(GOOD + SAFETY)
+    assert scenario.abort == (
+        AbortSli("success_ratio", Threshold("below", 0.5, 5.0)),
+        AbortSli("latency_p99_ms", Threshold("above", 2000.0, 60.0)),
+        AbortBudget(0.5),
+        AbortBudget(2.5),
+        AbortAlert({"alertname": "TargetDown", "node": "feed"}),
+        AbortUnexpected(("FeatureMissing",)),
+        AbortUnexpected(),
+        AbortQuery('sum(up{job="a"}) or vector(0)', Threshold("above", 5.5, 3.0)),
+    )
+    assert scenario.limits == Limits(0.5, 0.2, 2, ("vip", "web"))
+    assert read(GOOD).abort == () and read(GOOD).limits == Limits()
+    assert read(GOOD + "abort:\nlimits: {}").abort == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("sli: success_ratio, below", "sli: recall, below", "not one of success_ratio"),
+        ("below: 50%, for: 5s", "below: 50%", "'for' is missing"),
+        ("below: 50%, for: 5s", "below: 50%, for: 5", "write it with a unit"),
+        ("below: 50%, for: 5s", "below: 50%, for: 0.5s", "should be 1s to 1h"),
+        ("below: 50%, for: 5s", "for: 5s", "exactly one of below and above"),
+        ("below: 50%, for: 5s", "below: 1%, above: 2%, for: 5s", "exactly one of below and above"),
+        ("below: 50%, for: 5s", "below: 0%, for: 5s", "never below 0%"),
+        ("below: 50%, for: 5s", "above: 100%, for: 5s", "never above 100%"),
+        ("below: 50%, for: 5s", "under: 50%, for: 5s", "unknown key 'under'"),
+        ("above: 2s", "above: 2000", "write it with a unit"),
+        ("budget_spent: 50%", "budget_spent: 0%", "above 0%"),
+        ("budget_spent: 50%", "budget_spent: half%", "like 50%"),
+        ("budget_spent: 50%", "budget_spent: .nan", "should be a number"),
+        ("budget_spent: 50%", "budget_spent: 50%, for: 5s", "unknown key 'for'"),
+        ("{alert: {alertname: TargetDown, node: feed}}", "{alert: {}}", "names no label"),
+        ("{alert: {alertname: TargetDown, node: feed}}", "{alert: {a: 1}}", "should be a text"),
+        ("allow: [FeatureMissing]", "allow: FeatureMissing", "should be a list"),
+        ("above: 5.5", "above: 5%", "should be a number"),
+        ("above: 5.5", "above: true", "should be a number"),
+        ("above: 5.5", "above: .inf", "should be a number"),
+        ("  - {budget_spent: 50%}", "  - {}", "exactly one of sli, budget_spent"),
+        ("  - {budget_spent: 50%}", "  - {budget_spent: 50%, alert: {a: b}}", "not 2"),
+        ("  - {budget_spent: 50%}", "  - budget_spent", "should be a mapping"),
+        ("nodes: 50%", "nodes: 2", "between 0 and 1"),
+        ("nodes: 50%", "max_fault: 10m", "unknown key 'max_fault'"),
+        ("faults_at_once: 2", "faults_at_once: 0", "1 or more"),
+        ("tenants_never: [vip, web]", "tenants_never: vip", "should be a list"),
+    ],
+)
+def test_a_mistake_in_the_safety_of_a_run_is_named(old, new, words):
+    text = SAFETY.replace(old, new, 1)
+    assert text != SAFETY
+    with pytest.raises(ParseError) as wrong:
+        read(GOOD + text)
+    assert words in str(wrong.value) and "\n" not in str(wrong.value)
+    at = new.split(",")[0].strip(" -{}")
+    assert wrong.value.line == line_of(GOOD + text, new.splitlines()[0]), at
+
+
+def test_a_query_needs_a_stack_that_can_be_asked():
+    with pytest.raises(ParseError, match="no Prometheus to ask"):
+        read((GOOD + SAFETY).replace("stack: local", "stack: simulated"))

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from harness import parse
+from harness.cli.check import _hurried
 from harness.model.plan import Enter, Heal, Inject
 from harness.model.scenario import ExpectMark, LoadShape
-from harness.plan import PlanError, hold_s, plan
+from harness.plan import PHASE_SPREAD_S, PlanError, hold_s, plan
+from harness.run.gate import LOOK_BACK, gates
 from tests.conftest import CATALOG, ROOT, read_scenario
 
 TOPOLOGY = {"feed": ("feed",), "replica": ("replica-0", "replica-1", "replica-2")}
@@ -105,3 +107,35 @@ def test_every_shipped_scenario_can_be_planned():
             scenario = read_scenario(path)
             topology = CATALOG.stack(scenario.stack)().topology()
             assert len(plan(scenario, SLO, topology).due_ns) > 0
+
+
+def test_faults_that_overlap_on_purpose_have_one_gate_and_others_each_their_own(scenario):
+    first = dataclasses.replace(scenario.faults[0], at_s=0.0, for_s=10.0)
+    phases = {**scenario.phases_s, "fault": 100.0}
+
+    def gated(at_s, seed):
+        second = dataclasses.replace(first, at_s=at_s)
+        both = dataclasses.replace(scenario, faults=(first, second), phases_s=phases, expect=())
+        return len(gates(plan(both, SLO, TOPOLOGY, seed=seed)))
+
+    assert {gated(5.0, n) for n in range(20)} == {1}
+    assert {gated(11.0, n) for n in range(20)} == {2}
+    assert {gated(10.0, n) for n in range(20)} == {1, 2}  # it is the dice that say: see the linter
+
+
+@pytest.mark.parametrize(
+    ("at_s", "warned"),
+    [
+        (5.0, False),
+        (10.0 - PHASE_SPREAD_S, False),
+        (9.5, True),
+        (10.0, True),
+        (10.0 + LOOK_BACK, True),
+        (10.0 + LOOK_BACK + PHASE_SPREAD_S, False),
+    ],
+)
+def test_the_linter_warns_where_the_gate_would_look_back_on_another_fault(scenario, at_s, warned):
+    first = dataclasses.replace(scenario.faults[0], at_s=0.0, for_s=10.0)
+    both = (dataclasses.replace(first, at_s=at_s), first)
+    assert bool(_hurried(dataclasses.replace(scenario, faults=both))) is warned
+    assert _hurried(dataclasses.replace(scenario, faults=(first,))) == []

@@ -1,0 +1,122 @@
+"""Mending: one fault, several at once, or all that a dead run left behind.
+
+Healing is done by whoever is there: the run itself, its guardian, or a person at another terminal;
+so what is common to them is here, and depends on nothing but the faults and the stack.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness import schema
+from harness.model import events as ev
+from harness.model.record import FaultSpan, Record, spans_of
+from harness.protocols import Fault, Stack
+
+Faults = Mapping[str, type[Fault[Any]]]
+POLL_S = 0.05
+HEAL_TIMEOUT_S = 20.0
+HEAL_TRIES = 3
+SHARE = 0.6  # of the time left, for one undo while others wait
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One fault that is, or may be, in force."""
+
+    id: str
+    fault: Fault[Any]
+    nodes: tuple[str, ...]
+    undo: ev.Undo
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """Heals several faults of one stack. ``tell`` writes; ``check`` raises when it may not act."""
+
+    stack: Stack
+    tell: Callable[[ev.Event], None]
+    now: Callable[[], float]
+    check: Callable[[], None]
+
+    async def mend_all(self, broken: Sequence[Broken], within_s: float) -> dict[str, str]:
+        """Heal, newest first as they are given; returns those that are not healed, and why.
+
+        One that fails does not stop the others. None is asked for proof before all were healed,
+        for an older one may still look like it; and when an undo is tried again those of all older
+        faults are too, for it may put back what they had changed.
+        """
+        until_s = asyncio.get_running_loop().time() + within_s
+        todo, told, failed = list(broken), set[str](), dict[str, str]()
+        for one in todo:
+            self.tell(ev.FaultHealing(t=self.now(), id=one.id))
+        for attempt in range(HEAL_TRIES):
+            if attempt:
+                await asyncio.sleep(POLL_S)
+            failed = {}
+            for verb in (self._heal, self._prove):
+                for one in [one for one in todo if one.id not in failed]:
+                    self.check()
+                    left_s = until_s - asyncio.get_running_loop().time()
+                    try:
+                        async with asyncio.timeout(min(HEAL_TIMEOUT_S, max(0.1, left_s * SHARE))):
+                            await verb(one)
+                    except Exception as error:
+                        failed[one.id] = words = worded(error, "heal")
+                        self.tell(
+                            ev.FaultFailed(t=self.now(), id=one.id, stage="heal", error=words)
+                        )
+            for one in todo:
+                if one.id not in failed and one.id not in told:
+                    told.add(one.id)
+                    self.tell(ev.FaultHealed(t=self.now(), id=one.id))
+            todo = todo[next((n for n, one in enumerate(todo) if one.id in failed), len(todo)) :]
+            if not todo or asyncio.get_running_loop().time() > until_s:
+                break
+        return failed
+
+    async def _heal(self, one: Broken) -> None:
+        await one.fault.heal(self.stack, one.nodes, one.undo)
+
+    async def _prove(self, one: Broken) -> None:
+        while await one.fault.verify(self.stack, one.nodes):  # noqa: ASYNC110 (nothing to wait for)
+            await asyncio.sleep(POLL_S)
+
+
+def worded(error: BaseException, stage: str) -> str:
+    """Say what went wrong in a verb of a fault."""
+    if isinstance(error, TimeoutError):
+        return "it took too long" if stage != "verify" else "it never came into force"
+    return f"{type(error).__name__}: {error}".strip(": ")
+
+
+async def mend(
+    fault: Fault[Any], stack: Stack, nodes: tuple[str, ...], undo: ev.Undo | None
+) -> None:
+    """Heal, and do not believe it until ``verify`` says that the fault is out of force."""
+    await fault.heal(stack, nodes, undo)
+    while await fault.verify(stack, nodes):  # noqa: ASYNC110 (there is no event to wait for)
+        await asyncio.sleep(POLL_S)
+
+
+def leftovers(events: Sequence[ev.Event]) -> tuple[FaultSpan, ...]:
+    """Faults that a record intended and never healed, newest first."""
+    return tuple(reversed([span for span in spans_of(events) if span.healed_s is None]))
+
+
+async def heal_leftovers(record: Record, stack: Stack, faults: Faults) -> list[str]:
+    """Heal what a dead run left behind, with nothing but its record to go on.
+
+    One that fails does not stop the others; raises an ``ExceptionGroup`` of what failed at the end.
+    """
+    broken = [
+        Broken(span.id, schema.build(faults[span.fault], span.params), span.nodes, span.undo)
+        for span in leftovers(record.events)
+    ]
+    mending = Mending(stack, lambda _: None, lambda: 0.0, lambda: None)
+    failed = await mending.mend_all(broken, HEAL_TRIES * HEAL_TIMEOUT_S)
+    if failed:
+        errors = [RuntimeError(f"{id}: {why}") for id, why in failed.items()]
+        raise ExceptionGroup("some faults could not be healed", errors)
+    return [one.id for one in broken]

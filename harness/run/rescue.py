@@ -1,0 +1,282 @@
+"""Finishing the job of a run whose harness cannot: for the guardian, and for ``gameday heal``.
+
+The order: raise the fencing epoch, end what still sends load, heal from the record (newest first,
+one that fails does not stop the others and is tried again), take down the stack if the run started
+it, end every process that is left, write down what was done, take the run off the list. Each part
+has its share of a bounded time and none waits for the one before it to succeed: a record that
+cannot be written, or an undo that hangs, must not keep the rest from being mended.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from harness import schema
+from harness.model import events as ev
+from harness.model.record import FaultSpan
+from harness.protocols import Journal, Served, Stack
+from harness.run import fence, processes, ward
+from harness.run import folder as folders
+from harness.run.fence import Fence, Fenced, Hold
+from harness.run.journal import FileJournal, MemoryJournal
+from harness.run.mending import Broken, Mending, leftovers, worded
+from harness.run.processes import Process
+from harness.run.ward import Ward
+
+STATE: Final = "attach.json"
+_LOCK: Final = "rescue.lock"
+
+
+class Busy(Exception):
+    """Somebody else is at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long each part may take: the guardian is in a hurry, a person is not."""
+
+    heal_s: float
+    down_s: float
+    kill_s: float = 1.0
+
+    @property
+    def whole_s(self) -> float:
+        """All of it."""
+        return self.heal_s + self.down_s + self.kill_s
+
+
+HURRIED: Final = Bounds(heal_s=2.8, down_s=2.2, kill_s=0.6)
+PATIENT: Final = Bounds(heal_s=60.0, down_s=10.0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it. ``failed``: in words, by fault or part; ``left``: processes still there."""
+
+    healed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    down: bool = False
+    left: int = 0
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """One attempt to finish the job of one run.
+
+    ``spared`` are processes of the run that must not be ended: its harness, its guardians.
+    ``seen`` are processes known to be its own whatever their environment says.
+    """
+
+    ward: Ward
+    who: Literal["guardian", "heal"]
+    why: str
+    bounds: Bounds
+    now: Callable[[], float]
+    spared: frozenset[Process] = frozenset()
+    seen: frozenset[Process] = frozenset()
+
+    def carry_out(self, *, wait_s: float) -> Outcome:
+        """Do it all. Raises ``Busy`` when somebody else is at it for longer than ``wait_s``."""
+        outcome = Outcome()
+        with _alone(self.ward.folder.path, wait_s), self._journal() as journal:
+            if self._nothing_left():
+                outcome.settled = outcome.down = True
+                ward.strike(self.ward.run)
+                return outcome
+            hold = self._take(journal)
+            if not _begun_by_guardian(self.ward):
+                why = ev.Aborted(t=self.now(), by="guardian", because=self.why)
+                _tell(journal, why)
+            self._end_load()
+            try:
+                _run(self._mend(journal, outcome))
+            except Fenced as fenced:
+                outcome.failed.append(str(fenced))
+                return outcome
+            if self.ward.owns_stack:
+                outcome.left = len(processes.end(self._own(), self.bounds.kill_s))
+                outcome.down = not outcome.left
+            self._conclude(journal, outcome, hold)
+        return outcome
+
+    def sweep(self) -> None:
+        """Only end what is left, at once: for when there is no time for anything else."""
+        if self.ward.owns_stack:
+            processes.end(self._own(), 0.5)
+
+    def _nothing_left(self) -> bool:
+        """Whether the run ended by itself, and was killed only after it had mended everything."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            events = folders.events(self.ward.folder)
+            complete = any(isinstance(e, ev.RunFinished) for e in events)
+            state = self.ward.folder.stack / STATE
+            return complete and not state.exists() and not self._own()
+        return False
+
+    def _take(self, journal: Journal) -> Hold | None:
+        """Raise the epoch. Where that cannot be written, the harness itself must go."""
+        try:
+            return fence.take(self.ward.folder.path, f"the {self.who}", self.why)
+        except OSError as error:
+            self._note(journal, f"the epoch cannot be raised ({error}), so the harness is ended")
+            processes.end([self.ward.harness], self.bounds.kill_s)
+            return None
+
+    def _end_load(self) -> None:
+        """Whatever of the harness itself still acts: the load, which is a module of ours."""
+        ours = [p for p in self._own() if any(a.startswith("harness.") for a in p.arguments())]
+        processes.end(ours, 0.3)
+
+    def _own(self) -> set[Process]:
+        """Every process of the run, as far as anybody knows, but those that are spared."""
+        known = processes.marked(self.ward.mark) | {p for p in self.seen if p.alive}
+        return known - self.spared - {processes.me(), self.ward.harness}
+
+    async def _mend(self, journal: Journal, outcome: Outcome) -> None:
+        """Heal through the stack's state, then take the stack down."""
+        spans = _leftovers(self.ward, outcome)
+        state = self.ward.folder.stack / STATE
+        if not state.exists():
+            if spans:
+                ids = ", ".join(span.id for span in spans)
+                self._note(journal, f"not healed, for the stack left no state: {ids}")
+            return
+        try:
+            cls = self.ward.catalog().stack(self.ward.stack)
+            assert issubclass(cls, Served)
+            stack = cls.attach(json.loads(state.read_text("utf-8")))
+        except Exception as error:
+            outcome.failed.append(f"the stack cannot be reached: {worded(error, 'attach')}")
+            self._note(journal, outcome.failed[-1])
+            return
+        await self._heal(spans, stack, journal, outcome)
+        if self.ward.owns_stack:
+            await self._down(stack, state, journal, outcome)
+
+    async def _heal(
+        self, spans: Sequence[FaultSpan], stack: Stack, journal: Journal, outcome: Outcome
+    ) -> None:
+        broken = []
+        for span in spans:
+            try:
+                fault = schema.build(self.ward.catalog().fault(span.fault), span.params)
+            except Exception as error:
+                outcome.failed.append(f"{span.id}: {worded(error, 'load')}")
+                self._note(journal, outcome.failed[-1])
+                continue
+            broken.append(Broken(span.id, fault, span.nodes, span.undo))
+        here = Fence(self.ward.folder.path)
+        mending = Mending(stack, lambda event: _tell(journal, event), self.now, here.check)
+        failed = await mending.mend_all(broken, self.bounds.heal_s)
+        outcome.failed += [f"{id}: {why}" for id, why in failed.items()]
+        outcome.healed += [one.id for one in broken if one.id not in failed]
+
+    async def _down(self, stack: Stack, state: Path, journal: Journal, outcome: Outcome) -> None:
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(self.bounds.down_s):
+                await stack.down()
+        except Exception as error:
+            # What it did not end itself is ended by the sweep that follows.
+            self._note(journal, f"taking the stack down: {worded(error, 'down')}")
+        _forget(state)
+        took_s = round(time.monotonic() - began_s, 3)
+        _tell(journal, ev.StackDown(t=self.now(), took_s=took_s))
+
+    def _conclude(self, journal: Journal, outcome: Outcome, hold: Hold | None) -> None:
+        """Settled: nothing is left to do. A stack of its own took its faults along."""
+        outcome.settled = outcome.down if self.ward.owns_stack else not outcome.failed
+        if outcome.left:
+            self._note(journal, f"{outcome.left} processes of the run could not be ended")
+        with contextlib.suppress(OSError):
+            journal.sync()
+        if outcome.settled:
+            if hold is not None:
+                with contextlib.suppress(OSError):
+                    fence.settle(self.ward.folder.path, hold)
+            ward.strike(self.ward.run)
+
+    def _note(self, journal: Journal, text: str) -> None:
+        _tell(journal, ev.Noted(t=self.now(), who=self.who, text=text))
+
+    def _journal(self) -> "FileJournal | MemoryJournal":
+        try:
+            return FileJournal(self.ward.folder.rescue, new=False)
+        except OSError:
+            return MemoryJournal()
+
+
+def _leftovers(of: Ward, outcome: Outcome) -> tuple[FaultSpan, ...]:
+    """Read what is to be healed, line by line: one that is spoilt does not hide the others."""
+    events: list[ev.Event] = []
+    for path in (of.folder.events, of.folder.rescue):
+        try:
+            lines = path.read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            continue  # it died before its first line, or nobody had to finish its job before
+        except OSError as error:
+            outcome.failed.append(f"the record cannot be read: {error}")
+            continue
+        for line in lines:
+            if '"kind":"Fault' in line:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    events.append(ev.from_line(line))
+    return leftovers(events)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Like ``asyncio.run``, but for what a hung undo left behind: that is dropped, not awaited."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+def _begun_by_guardian(of: Ward) -> bool:
+    """Whether the record says already that it was taken over: a second attempt says nothing new."""
+    with contextlib.suppress(OSError):
+        return '"kind":"Aborted"' in of.folder.rescue.read_text("utf-8", "replace")
+    return False
+
+
+def _forget(state: Path) -> None:
+    with contextlib.suppress(OSError):
+        state.unlink(missing_ok=True)
+
+
+def _tell(journal: Journal, event: ev.Event) -> None:
+    """Write down what was done; that it cannot be written must not keep it from being done."""
+    with contextlib.suppress(OSError):
+        journal.append(event)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, wait_s: float) -> Iterator[None]:
+    """One rescuer at a time. Raises ``Busy``. The lock goes with its holder, however that ends."""
+    try:
+        file = (folder / _LOCK).open("a")
+    except OSError:  # no disk, or no folder: better twice than not at all
+        yield
+        return
+    with file:
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise Busy(f"{folder.name} is being healed by somebody else") from None
+                time.sleep(0.02)
+        yield

@@ -1,0 +1,213 @@
+"""Runs that are killed, and what is found afterwards by somebody who asks the kernel.
+
+Each run has a state folder of its own (``GAMEDAY_HOME``), which all of its processes inherit in
+their environment: that is how they are found here, independently of the marks, files and lists that
+the harness itself goes by. One thread looks through all processes for all runs, because looking is
+what costs most.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from harness.cli.judge import judge
+from harness.model import events as ev
+from harness.model.analysis import Verdict
+from harness.run import folder as folders
+from harness.run import ward
+from harness.run.folder import Folder
+from harness.run.processes import process
+from tests.conftest import CATALOG, ROOT, gameday
+
+BOUND_S = 10.0
+"""What is promised: nothing of a run is left so long after its harness fell silent."""
+LEASE_S = 1.0
+PATIENCE_S = 60.0
+LOOK_EVERY_S = 0.15
+POLL_S = 0.01
+WHOLE_ROUTE = "feed.json"
+
+
+class Lookout:
+    """Everybody's processes, by the state folder in their environment, looked up now and then."""
+
+    def __init__(self):
+        self._homes = {}
+        self._over = threading.Event()
+        self._looked = threading.Condition()
+        self._looks = 0
+        threading.Thread(target=self._look_on, daemon=True).start()
+
+    def watch(self, home):
+        """Begin to watch; returns the set of all that were ever seen, kept up to date."""
+        self._homes[f"GAMEDAY_HOME={home}".encode()] = seen = set()
+        return seen
+
+    def look(self):
+        """Return once everybody was looked up by a look that began after this call."""
+        with self._looked:
+            wanted = self._looks + 2  # one may be under way
+            assert self._looked.wait_for(lambda: self._looks >= wanted, PATIENCE_S)
+
+    def close(self):
+        self._over.set()
+
+    def _look_on(self):
+        while not self._over.wait(LOOK_EVERY_S):
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                        if entry in self._homes and (one := process(int(pid))) is not None:
+                            self._homes[entry].add(one)
+            with self._looked:
+                self._looks += 1
+                self._looked.notify_all()
+
+
+class Victim:
+    """One run, in a process of its own."""
+
+    def __init__(self, parent, lookout, *, on=True):
+        self.home = parent / secrets.token_hex(4)
+        self.home.mkdir()
+        self.lookout = lookout
+        self.seen = lookout.watch(self.home)
+        asked = {"lease_s": LEASE_S, "on": on}
+        self.output = (self.home / "output").open("wb")
+        self.started_s = time.monotonic()
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "tests.killable_run", json.dumps(asked)],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT,
+            env={**os.environ, "GAMEDAY_HOME": str(self.home)}, start_new_session=True,
+        )  # fmt: skip
+        self.begun_s = None
+        self.harness = process(self.child.pid)
+        self.killed_s = self.started_s
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Nothing is left on this machine, whatever was found."""
+        self.output.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.child.kill()
+        self.child.wait(PATIENCE_S)
+        for _ in range(2):  # what was being started while we looked is found the second time
+            self.lookout.look()
+            for one in tuple(self.seen):
+                one.signal(signal.SIGKILL)
+
+    @property
+    def folder(self):
+        found = list((self.home / "runs").glob("*")) if (self.home / "runs").exists() else []
+        return Folder(found[0]) if found else None
+
+    @property
+    def guardians(self):
+        """The guardian and its stand-by."""
+        return ward.guardians(self.folder) if self.folder else []
+
+    def lines(self):
+        """What its harness has written into its record so far."""
+        try:
+            return (self.folder.path / "events.jsonl").read_bytes().count(b"\n")
+        except (OSError, AttributeError):
+            return 0
+
+    def until(self, holds):
+        """Wait until something holds of the run, or it has ended."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not holds(self):
+            assert time.monotonic() < deadline_s, self.said()
+            if self.child.poll() is not None:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def since(self, what):
+        """Seconds since it was ``started``, or since it had ``begun``: had written a first line."""
+        if what == "begun" and self.begun_s is None and self.lines():
+            self.begun_s = time.monotonic()
+        since_s = self.started_s if what == "started" else self.begun_s
+        return -1.0 if since_s is None else time.monotonic() - since_s
+
+    def said(self):
+        return (self.home / "output").read_text("utf-8", "replace")
+
+    def strike(self, number=signal.SIGKILL, *, harness=True, guardian=False, standby=False):
+        """Signal them, in one breath."""
+        guardians = self.guardians
+        struck = [self.harness] * harness
+        struck += guardians[:1] * guardian + guardians[1:] * standby
+        for one in struck:
+            one.signal(number)
+        self.killed_s = time.monotonic()
+        return self
+
+    def residue(self):
+        """What is left of the run, in words."""
+        self.lookout.look()
+        left = [
+            f"{' '.join(one.arguments())} runs"
+            for one in tuple(self.seen)
+            if one.alive and one != self.harness
+        ]
+        if (folder := self.folder) is not None:
+            route = folder.stack / "route"
+            if route.exists() and route.read_text() != WHOLE_ROUTE:
+                left.append(f"the feed is led to {route.read_text()}")
+            if list((folder.stack).glob("attach.json")):
+                left.append("the stack is said to be up")
+        left += [f"{path.name} is listed" for path in (self.home / "open").glob("*.json")]
+        return left
+
+    def nothing_left(self, bound_s=BOUND_S):
+        """Wait until nothing is left; returns how long after the blow that was.
+
+        One that is killed between its goodbye and its striking itself off the list of open runs
+        stays listed until the next command, which finds that there is nothing to do.
+        """
+        while left := self.residue():
+            if self.said_goodbye() and all(words.endswith("is listed") for words in left):
+                done = gameday("heal", env={**os.environ, "GAMEDAY_HOME": str(self.home)})
+                assert done.returncode == 0, done.stdout + done.stderr
+            assert time.monotonic() - self.killed_s < bound_s, (left, self.said()[-2000:])
+        took_s = time.monotonic() - self.killed_s
+        assert self.residue() == [], "it came back"
+        return took_s
+
+    def said_goodbye(self):
+        """Whether its harness wrote the last line of the record, and its guardians have gone."""
+        whole = (
+            self.lines() and b'"RunFinished"' in (self.folder.path / "events.jsonl").read_bytes()
+        )
+        return whole and not any(one.alive for one in self.guardians)
+
+    def record(self):
+        """The record, which tells what happened and never passes; None before its first line."""
+        if not self.lines():
+            return None
+        record = folders.read(self.folder)
+        spans = {span.id: span for span in record.spans}
+        for event in record.of(ev.FaultIntended):
+            assert spans[event.id].healed_s is not None, (event.id, record.events[-6:])
+        assert judge(record, CATALOG).verdict is not Verdict.PASS
+        return record
+
+
+def taken_over(record):
+    """The event that says that the guardian took the run over, if it did."""
+    return next((e for e in record.of(ev.Aborted) if e.by == "guardian"), None)
+
+
+def injected_in(record):
+    """How many faults the run meant to inject."""
+    return sum(1 for _ in record.of(ev.FaultIntended))
