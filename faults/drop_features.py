@@ -29,21 +29,39 @@ class DropFeatures:
         {"fraction": 1.00},
     )
 
+    roles: ClassVar[tuple[str, ...]] = ("feed",)
+
     features: tuple[str, ...] = param(
         ("dep_delay", "origin_delay", "carrier_delay"), "which features to drop"
     )
     fraction: float = param(
-        0.5, "share of entities hit, chosen by a seeded hash of their id", ge=0.001, le=1
+        0.5, "share of entities hit, chosen by a seeded hash of their id", ge=0.005, le=1
     )
     mode: Literal["null", "absent"] = param("null", "arrive as null, or not at all")
     salt: str = param("1", "seed of the hash that chooses the entities")
 
-    async def prepare(self, target: FeedRewritable, nodes: Sequence[Node]) -> Undo:
-        """Remember how the feed is routed, after checking that it carries these features."""
+    def __post_init__(self) -> None:
+        """Dropping nothing is not a fault."""
+        if not self.features:
+            raise ValueError("features is empty; name at least one to drop")
+
+    @property
+    def traffic_share(self) -> float:
+        """The share of requests it can touch, for the limits on the blast radius."""
+        return self.fraction
+
+    def refuse(self, target: FeedRewritable) -> str | None:
+        """Features that the feed does not carry cannot be dropped."""
         known = target.feed_features()
-        for name in self.features:
-            if name not in known:
-                raise ValueError(f"the feed carries no feature {name!r}; it has {', '.join(known)}")
+        strange = next((name for name in self.features if name not in known), None)
+        if strange is None:
+            return None
+        return f"the feed carries no feature {strange!r}; it has {', '.join(known)}"
+
+    async def prepare(self, target: FeedRewritable, nodes: Sequence[Node]) -> Undo:
+        """Remember how the feed is routed."""
+        if (why := self.refuse(target)) is not None:
+            raise ValueError(why)
         return {"route": await target.feed_route()}
 
     async def inject(self, target: FeedRewritable, nodes: Sequence[Node], undo: Undo) -> None:

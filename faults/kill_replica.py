@@ -30,6 +30,7 @@ class KillReplica:
         {"share": 0.8},
         {"share": 1.0},
     )
+    roles: ClassVar[tuple[str, ...]] = ("replica",)
 
     share: float = param(
         1.0, "share of the chosen nodes that is killed, rounded up to whole nodes", ge=0.01, le=1

@@ -33,6 +33,7 @@ class PauseReplica:
         {"share": 0.75},
         {"share": 1.00},
     )
+    roles: ClassVar[tuple[str, ...]] = ("replica",)
 
     share: float = param(1.0, "share of every second for which they are stopped", ge=0.01, le=1)
 

@@ -46,11 +46,16 @@ class Fault(Protocol[Target_contra]):
     """A way to break a target, and to mend it again.
 
     A fault is a frozen dataclass of its parameters. ``severities`` are its five published
-    severities, mildest first, as parameter values. ``heal`` must work twice, on a healthy target,
-    without an undo, and from another process: it may run after a crash, with nothing to go on.
+    severities, mildest first, as parameter values, and ``roles`` those of the nodes it can strike.
+    ``heal`` must work twice, on a healthy target, without an undo, and from another process: it may
+    run after a crash, with nothing to go on.
+
+    A fault may also have ``refuse(target) -> str | None``: why its parameters make no sense on this
+    target, asked of a stack that is not up, so that a scenario is refused before anything starts.
     """
 
     severities: ClassVar[tuple[Mapping[str, object], ...]]
+    roles: ClassVar[tuple[str, ...]]
 
     async def prepare(self, target: Target_contra, nodes: Sequence[Node]) -> Undo:
         """Read, and only read, whatever ``heal`` will need, as JSON."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.model.analysis import Estimate, Mark
-from harness.model.events import Alerted, ClockRead
+from harness.model.events import Alerted, ClockRead, Exported
 from harness.model.record import Record, Series
 
 ALERTS = "ALERTS"
@@ -40,9 +40,21 @@ def detected(record: Record, by: Mapping[str, str], from_s: float, until_s: floa
             Estimate(at_s, at_s - bound_s, at_s + bound_s),
             f"first firing sample of an {what}: no notification reached the webhook",
         )
+    if (lacks := lost_series(record)) is not None:
+        return Mark("t_detect", None, f"no {what} was notified, and {lacks}")
     return Mark(
         "t_detect", Estimate(until_s, until_s, until_s, censored=True), f"no {what} was seen"
     )
+
+
+def lost_series(record: Record) -> str | None:
+    """Say what the record lacks of the monitored series; ``None`` if it has all that there were."""
+    exported = next((e.series for e in record.of(Exported)), None)
+    if exported is None:
+        return "the monitored series were not exported"
+    if len(record.series) != exported:
+        return f"{len(record.series)} of {exported} monitored series are on record"
+    return None
 
 
 def already_firing(record: Record, by: Mapping[str, str], at_s: float) -> str | None:

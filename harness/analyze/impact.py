@@ -71,20 +71,31 @@ def mitigation(oracle: Oracle, span: FaultSpan, hurt: Impact) -> Mitigation:
     if not len(starts_s):
         start_s = min(hurt.at.value_s, heal_s)
         return Mitigation(_censored(start_s, heal_s), "the heal came too soon to tell")
-    changes: dict[str, Estimate] = {}
-    for objective in oracle.slo.objectives:
-        if objective.name not in oracle.events:
-            continue
-        missed = np.flatnonzero(oracle.misses(objective, starts_s))
-        if not len(missed) and objective is not hurt.objective:
-            continue
-        if len(missed) and missed[-1] == len(starts_s) - 1:
-            return Mitigation(
-                _censored(float(starts_s[-1]), heal_s),
-                f"{objective.name} was still missed in the last short window before the heal",
-            )
-        last_s = float(starts_s[missed[-1]]) if len(missed) else hurt.at.value_s
-        changes[objective.name] = _fall(oracle, objective, last_s, hurt.at, heal_s)
+    objectives = [o for o in oracle.slo.objectives if o.name in oracle.events]
+    missed = {o.name: np.flatnonzero(oracle.misses(o, starts_s)) for o in objectives}
+    last = max((int(m[-1]) for m in missed.values() if len(m)), default=-1)
+    if last == len(starts_s) - 1:
+        name = next(n for n, m in missed.items() if len(m) and m[-1] == last)
+        return Mitigation(
+            _censored(float(starts_s[-1]), heal_s),
+            f"{name} was still missed in the last short window before the heal",
+        )
+    for objective in objectives:
+        blind = np.flatnonzero(oracle.blind(objective, starts_s[last + 1 :]))
+        if len(blind):
+            start_s = float(starts_s[last + 1 + blind[0]])
+            return Mitigation(None, _no_data(oracle, span, objective, start_s))
+    changes = {
+        o.name: _fall(
+            oracle,
+            o,
+            float(starts_s[missed[o.name][-1]]) if len(missed[o.name]) else hurt.at.value_s,
+            hurt.at,
+            heal_s,
+        )
+        for o in objectives
+        if len(missed[o.name]) or o is hurt.objective
+    }
     return _held(oracle, changes, heal_s)
 
 
@@ -119,6 +130,19 @@ def _impact_on(
     change = dated.change
     at_s = _instant(oracle, events, change, first_s)
     return Impact(objective, at_s, change.before, change.after, dated.by_kind)
+
+
+def _no_data(oracle: Oracle, span: FaultSpan, objective: Objective, start_s: float) -> str:
+    """Say from when on too few events are on record, given the first short window that says so."""
+    due_s = oracle.events[objective.name].due_s
+    low, high = due_s.searchsorted([start_s, start_s + oracle.window_s])
+    from_s = float(due_s[high - 1]) if high > low else start_s
+    return f"no data for {objective.name} from {since(span, from_s)} on"
+
+
+def since(span: FaultSpan, at_s: float) -> str:
+    """Spell an instant as people count in an incident: from the injection."""
+    return f"{at_s - (span.intended_s if span.injected_s is None else span.injected_s):+.1f} s"
 
 
 def heal_of(oracle: Oracle, span: FaultSpan) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.analyze.detection import acted, already_firing, detected, scrape_s
-from harness.analyze.impact import Impact, impact, mitigation
+from harness.analyze.impact import Impact, heal_of, impact, mitigation, since
 from harness.analyze.oracle import Oracle
 from harness.analyze.recovery import recovery
 from harness.model.analysis import Estimate, Mark
@@ -62,6 +62,7 @@ def find_marks(oracle: Oracle, span: FaultSpan, by: Mapping[str, str]) -> Marks:
     record, until_s = oracle.record, oracle.until_s(span)
     hurt = impact(oracle, span, in_force)
     mitigate, recover = _ends(oracle, span, hurt)
+    lost = mitigate.how if hurt is not None and mitigate.at is None else ""
     heal_s = until_s if span.healing_s is None else span.healing_s
     return Marks(
         Mark("t_inject", in_force, "verify first held; the interval goes back to when it did not"),
@@ -72,7 +73,7 @@ def find_marks(oracle: Oracle, span: FaultSpan, by: Mapping[str, str]) -> Marks:
         heal,
         recover,
         hurt,
-        _invalid(oracle, span, in_force, by),
+        _invalid(oracle, span, in_force, by) or lost,
     )
 
 
@@ -118,9 +119,10 @@ def _impacted(oracle: Oracle, hurt: Impact | None) -> Mark:
             else "no objective has events on record: nothing can be said"
         )
         return Mark("t_impact", None, how)
+    by = "by the kind of answer" if hurt.by_kind else "by the bad answers alone"
     how = (
         f"change point of bad events for {hurt.objective.name}, from {hurt.before:.1%} to "
-        f"{hurt.after:.1%} against a budget of {hurt.objective.budget:.1%}"
+        f"{hurt.after:.1%} against a budget of {hurt.objective.budget:.1%}, dated {by}"
     )
     return Mark("t_impact", hurt.at, how)
 
@@ -130,7 +132,7 @@ def _ends(oracle: Oracle, span: FaultSpan, hurt: Impact | None) -> tuple[Mark, M
         how = "nobody was hurt"
         return Mark("t_mitigate", None, how), Mark("t_recover", None, how)
     served = mitigation(oracle, span, hurt)
-    back = recovery(oracle, span, None if served.at.censored else served.at)
+    back = recovery(oracle, span, None if served.at is None or served.at.censored else served.at)
     return Mark("t_mitigate", served.at, served.how), Mark("t_recover", back.at, back.how)
 
 
@@ -146,6 +148,9 @@ def _invalid(oracle: Oracle, span: FaultSpan, in_force: Estimate, by: Mapping[st
         for o in oracle.slo.objectives
     ):
         return "too few requests are on record since the injection to say who was hurt"
+    silent_s = oracle.silence_s(in_force.low_s, heal_of(oracle, span))
+    if silent_s is not None:
+        return f"no data: no request is on record from {since(span, silent_s)} on"
     name = already_firing(oracle.record, by, in_force.low_s)
     if name is None:
         return ""

@@ -8,14 +8,14 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analyze.slis import OracleEvents, oracle_events
-from harness.model.events import PhaseEntered
+from harness.model.events import Aborted, LoadFinished, PhaseEntered
 from harness.model.record import FaultSpan, Record, Window
 from harness.model.scenario import Phase
 from harness.model.slo import Objective, Slo
@@ -73,15 +73,32 @@ class Oracle:
         return int(high - low)
 
     def misses(self, objective: Objective, starts_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(n,) which short windows from ``starts_s`` (n,) miss the objective, or cannot say."""
+        """(n,) which short windows from ``starts_s`` (n,) hold enough events and miss it."""
         events = self.events[objective.name]
         bad = np.concatenate(([0], np.cumsum(events.bad)))
-        low = events.due_s.searchsorted(starts_s)
-        high = events.due_s.searchsorted(starts_s + self.window_s)
-        count = high - low
-        over = bad[high] - bad[low] > objective.budget * count + _SLACK
-        missed: NDArray[np.bool_] = over | (count < self.n_min(objective))
+        low, high = self._edges(objective, starts_s)
+        over = bad[high] - bad[low] > objective.budget * (high - low) + _SLACK
+        missed: NDArray[np.bool_] = over & (high - low >= self.n_min(objective))
         return missed
+
+    def blind(self, objective: Objective, starts_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,) which short windows from ``starts_s`` (n,) hold too few events to tell."""
+        low, high = self._edges(objective, starts_s)
+        too_few: NDArray[np.bool_] = high - low < self.n_min(objective)
+        return too_few
+
+    def silence_s(self, start_s: float, end_s: float) -> float | None:
+        """From when in ``[start_s, end_s)`` no request is on record for a whole short window."""
+        due_s = self.record.requests.between(start_s, end_s).due_s
+        edges = np.concatenate(([start_s], due_s, [end_s]))
+        silent = np.flatnonzero(np.diff(edges) >= min(self.window_s, end_s - start_s))
+        return float(edges[silent[0]]) if len(silent) and end_s > start_s else None
+
+    def _edges(
+        self, objective: Objective, starts_s: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        due_s = self.events[objective.name].due_s
+        return due_s.searchsorted(starts_s), due_s.searchsorted(starts_s + self.window_s)
 
     def window_starts(self, start_s: float, end_s: float) -> NDArray[np.float64]:
         """Starts of the short windows that fit in ``[start_s, end_s]``, one every ``STEP_S``."""
@@ -124,6 +141,26 @@ def phase_window(record: Record, phase: Phase) -> Window | None:
     """Cut one phase out of a record, or nothing if the run never got there."""
     edges = phases(record).get(phase)
     return None if edges is None else record.window(*edges)
+
+
+def judged_window(record: Record, phase: Phase) -> Window | None:
+    """Cut out what counts as one phase: the fault's ends at the first heal, for from there on it is
+    not under the fault.
+    """
+    window = phase_window(record, phase)
+    if window is None or phase != "fault":
+        return window
+    heals_s = [s.healing_s for s in record.spans if s.healing_s is not None]
+    end_s = max(window.start_s, min([window.end_s, *heals_s]))
+    return record.window(window.start_s, end_s)
+
+
+def cut_off_s(record: Record) -> float | None:
+    """When the load was cut short: by an abort, or because the record ends before it does."""
+    aborts_s = [e.t for e in record.of(Aborted)]
+    if any(e.t <= min(aborts_s, default=inf) for e in record.of(LoadFinished)):
+        return None
+    return min([record.end_s, *aborts_s])
 
 
 def injected_after(span: FaultSpan) -> float:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analyze.impact import since
 from harness.analyze.oracle import STEP_S, Oracle, injected_after, phases
 from harness.analyze.slis import SLIS, Named
 from harness.model.analysis import Estimate
@@ -42,13 +43,14 @@ class Band:
 @dataclass(frozen=True, slots=True)
 class Wrong:
     """A stretch that was not normal, ``[start_s, end_s)``. A window's ends are the window's: what
-    was wrong lies somewhere in it.
+    was wrong lies somewhere in it. ``blind``: it holds too little to say.
     """
 
     what: str
     start_s: float
     end_s: float
     window: bool
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ def recovery(oracle: Oracle, span: FaultSpan, served: Estimate | None) -> Recove
         if not any(_spoils(w, at_s, at_s + hold_s) for w in wrongs):
             return _since(at_s, start, wrongs, hold_s)
     last = max(wrongs, key=lambda w: (w.start_s, w.what), default=None)
+    if last is not None and last.blind:
+        from_s = min(w.start_s for w in wrongs if w.blind)
+        return Recovery(None, f"no data from {since(span, from_s)} on")
     if last is None:
         why = f"all was normal at the end, but for less than {hold_s:g} s"
     else:
@@ -93,7 +98,7 @@ def recovery(oracle: Oracle, span: FaultSpan, served: Estimate | None) -> Recove
 
 def _since(at_s: float, start: Estimate, wrongs: list[Wrong], hold_s: float) -> Recovery:
     before = [w for w in wrongs if w.start_s < at_s]
-    low_s = max([start.low_s, *(w.start_s for w in before)])
+    low_s = max([start.low_s, *(w.start_s for w in before if not w.blind)])
     last = max(before, key=lambda w: (w.start_s, w.what), default=None)
     why = "nothing was out of its baseline band" if last is None else f"{last.what} came back last"
     high_s = max(at_s, start.high_s)
@@ -140,9 +145,15 @@ def sli_band(oracle: Oracle, named: Named, usual: Window) -> Band | None:
 
 
 def _wrong_windows(oracle: Oracle, usual: Window, start_s: float, until_s: float) -> list[Wrong]:
-    out = []
     starts_s = oracle.window_starts(start_s, until_s).tolist()
     windows = [oracle.record.window(s, s + oracle.window_s) for s in starts_s]
+    enough = max((oracle.n_min(o) for o in oracle.slo.objectives), default=1)
+    out = [
+        Wrong("a window with too few requests", w.start_s, w.end_s, window=True, blind=True)
+        for w in windows
+        if len(w.requests) < enough
+    ]
+    windows = [w for w in windows if len(w.requests) >= enough]
     for named in SLIS.values():
         band = sli_band(oracle, named, usual) if named.better else None
         if band is None:

@@ -93,6 +93,12 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     run.add_argument("--quiet", action="store_true", help="only the verdict")
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number of 1 or more")
+    return int(text)
+
+
 def _look_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     faults = _add(verbs, "faults", "list the faults, or describe one")
     faults.add_argument("name", nargs="?", metavar="NAME")
@@ -106,7 +112,7 @@ def _look_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     report.add_argument("--out", metavar="FILE", help="write it there instead of to the terminal")
     runs = _add(verbs, "runs", "list the runs on this machine, newest first")
-    runs.add_argument("--last", type=int, default=20, metavar="N", help="at most N (default 20)")
+    runs.add_argument("--last", type=_count, default=20, metavar="N", help="at most N (default 20)")
     heal = _add(verbs, "heal", "finish the job of a dead run: heal its faults, take its stack down")
     heal.add_argument("run", nargs="?", metavar="RUN", help="only this run (default: every one)")
     heal.add_argument(

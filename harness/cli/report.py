@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from harness.catalog import Catalog
+from harness.cli.errors import Usage
 from harness.cli.judge import exit_code, judge
 from harness.run import folder as folders
 
@@ -17,7 +18,10 @@ def main(args: argparse.Namespace) -> int:
     analysis = judge(record, catalog)
     text = render(analysis)
     if args.out:
-        Path(args.out).write_text(text, encoding="utf-8")
+        try:
+            Path(args.out).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise Usage(f"--out {args.out}: {error.strerror}") from None
     else:
         sys.stdout.write(text)
     return exit_code(record, analysis)

@@ -33,7 +33,7 @@ from harness.run.runner import Header, Run
 from harness.run.safety import Safety
 from harness.run.ward import LEASE_S, MAX_FAULT_S, Ward, enlist, ward_of
 
-REPORTS = ("html", "markdown")
+REPORTS = ("html", "markdown", "json")
 SLOW = ("aiohttp.web", "numpy", "harness.run.load.driver")
 """Loaded before the guardian listens: a loop that is busy loading does not renew its lease."""
 _WORST = (0, 3, 1, 4)  # exit codes, least worrying first

@@ -1,6 +1,7 @@
 """``gameday runs``: what was run on this machine, what runs now, and what was left behind."""
 
 import argparse
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,8 +42,19 @@ def _line(folder: Folder, opened: str | None) -> str:
         return f"{opened or 'torn':10} {folder.run}"
     assert isinstance(first, RunStarted)
     state = opened or _ended(folder)
-    when = datetime.fromtimestamp(first.wall_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{state:10} {when}Z  {first.scenario:24} {first.stack:10} {folder.run}"
+    began_s = first.wall_s if not first.virtual_time else folder.events.stat().st_mtime
+    when = datetime.fromtimestamp(began_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    verdict = _verdict(folder)
+    return f"{state:10} {verdict:8} {when}Z  {first.scenario:24} {first.stack:10} {folder.run}"
+
+
+def _verdict(folder: Folder) -> str:
+    """The verdict as it was reported, where there is a report."""
+    try:
+        text = (folder.path / "report.json").read_text(encoding="utf-8")
+        return str(json.loads(text)["verdict"]).upper()
+    except (OSError, ValueError, KeyError, TypeError):
+        return "-"
 
 
 def _ended(folder: Folder) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import schema, units
-from harness.catalog import Catalog, CatalogError
+from harness.catalog import Catalog, CatalogError, capability
 from harness.model.scenario import (
     PHASES,
     Bound,
@@ -63,11 +63,11 @@ def scenario(
         stack=stack_name,
         stack_params=stack_params,
         slo=body["slo"].text(),
-        seed=body["seed"].whole() if "seed" in body else 0,
+        seed=_seed(body["seed"]) if "seed" in body else 0,
         load=_load(body["load"]),
         phases_s=_phases(body["phases"]),
         hold_s=_duration(body["hold"]) if "hold" in body else HOLD_S,
-        faults=tuple(_fault(item, stack_name, catalog) for item in faults),
+        faults=_faults(faults, stack_name, catalog),
         expect=tuple(_expect(item) for item in expect),
         absorbed_ok="absorbed" in body and body["absorbed"].one_of(("ok", "unknown")) == "ok",
         abort=abort.aborts(body["abort"], can_ask=_can_ask(catalog.stack(stack_name)))
@@ -120,6 +120,29 @@ def _phases(item: Item) -> Mapping[Phase, float]:
     return phases
 
 
+def _seed(item: Item) -> int:
+    if item.whole() < 0:
+        raise item.wrong(f"{item.value} should be 0 or more")
+    return item.whole()
+
+
+def _faults(items: list[Item], stack: str, catalog: Catalog) -> tuple[FaultStep, ...]:
+    """Read them all. Two that use the same hold on the same role at once are refused: the second
+    would take the place of the first, which would be in force on record only.
+    """
+    steps = [_fault(item, stack, catalog) for item in items]
+    for n, (item, late) in enumerate(zip(items, steps, strict=True)):
+        for early in steps[:n]:
+            apart = late.at_s >= early.at_s + early.for_s or early.at_s >= late.at_s + late.for_s
+            holds = (capability(catalog.fault(step.fault)) for step in (early, late))
+            if not apart and early.role == late.role and len(set(holds)) == 1:
+                raise item.wrong(
+                    f"{late.fault} overlaps with {early.fault} on the same role; begin it "
+                    f"{units.spell(early.at_s + early.for_s)} into the phase, or later"
+                )
+    return tuple(steps)
+
+
 def _fault(item: Item, stack: str, catalog: Catalog) -> FaultStep:
     body = item.mapping()
     names = [key for key in body if key not in STEP_KEYS]
@@ -141,12 +164,14 @@ def _fault(item: Item, stack: str, catalog: Catalog) -> FaultStep:
             f"the stack {stack!r} cannot host the fault {name!r}: it does not offer what the fault "
             f"needs; `gameday faults {name}` lists the stacks that do"
         )
-    params = _params(name, cls, body[name])
+    params = _params(name, cls, body[name], catalog.stack(stack)())
     role, pick = _where(body["where"], catalog.stack(stack))
+    if role not in cls.roles:
+        raise body["where"].wrong(f"{name} strikes nodes of the role {' or '.join(cls.roles)}")
     return FaultStep(name, params, role, pick, _duration(body["at"]), _duration(body["for"]))
 
 
-def _params(name: str, cls: Any, item: Item) -> Mapping[str, object]:
+def _params(name: str, cls: Any, item: Item, target: object) -> Mapping[str, object]:
     given = item.mapping() if item.value is not None else {}
     params = {key: value.plain() for key, value in given.items() if key != "severity"}
     if "severity" in given:
@@ -157,9 +182,11 @@ def _params(name: str, cls: Any, item: Item) -> Mapping[str, object]:
             )
         params = {**cls.severities[severity - 1], **params}
     try:
-        schema.build(cls, params)
+        built = schema.build(cls, params)
     except schema.ParamError as wrong:
         raise given.get(wrong.key, item).wrong(f"fault {name!r}: {wrong}") from None
+    if (refuse := getattr(built, "refuse", None)) and (why := refuse(target)) is not None:
+        raise item.wrong(f"fault {name!r}: {why}")
     return params
 
 
@@ -215,20 +242,26 @@ def _expect_sli(mode: Mode, item: Item) -> ExpectSli:
     side, limit = sides[0], body[sides[0]]
     text = limit.value if isinstance(limit.value, str) else ""
     relative = text.endswith("x baseline")
-    value = _limit(limit, sli, text.removesuffix("x baseline") if relative else None)
+    value = _limit(limit, sli, side, text.removesuffix("x baseline") if relative else None)
     return ExpectSli(
         mode, sli, Bound("at_least" if side == "at_least" else "at_most", value, relative), phase
     )
 
 
-def _limit(item: Item, sli: str, factor: str | None) -> float:
+def _limit(item: Item, sli: str, side: str, factor: str | None) -> float:
     if factor is not None:
         try:
-            return float(factor)
+            value = float(factor)
         except ValueError:
-            raise item.wrong(f"{shown(item.value)} should be like '1.5x baseline'") from None
+            value = -1.0
+        if not 0 < value < 1e6:
+            raise item.wrong(f"{shown(item.value)} should be like '1.5x baseline'")
+        return value
     if sli.endswith("_ms"):
         return _read(item, units.seconds) * 1e3
     if sli.endswith("_per_s"):
         return _read(item, units.per_second)
-    return _read(item, units.ratio)
+    share = _read(item, units.ratio)
+    if (side, share) in (("at_least", 0.0), ("at_most", 1.0)):
+        raise item.wrong(f"{side} {shown(item.value)} is always met; a check must be able to fail")
+    return share

@@ -47,6 +47,16 @@ def test_the_core_scenario_is_read_as_it_is_written():
     assert not scenario.placebo
 
 
+def test_two_faults_with_the_same_hold_on_the_same_role_at_once_are_refused():
+    second = (
+        "  - drop_features: {features: [month]}\n    where: all feed\n    at: %s\n    for: 1s\n"
+    )
+    text = GOOD.replace("expect:", second % "20s" + "expect:", 1)
+    with pytest.raises(ParseError, match="overlaps with drop_features on the same role; begin it"):
+        read(text)
+    assert len(read(GOOD.replace("expect:", second % "31s" + "expect:", 1)).faults) == 2
+
+
 def test_the_placebo_is_one():
     scenario = read((ROOT / "scenarios" / "core" / "placebo.yaml").read_text("utf-8"))
     assert scenario.placebo and ExpectQuiet("alerts") in scenario.expect
@@ -60,6 +70,12 @@ def test_the_placebo_is_one():
         ("for: 30s", "for: 30", "for: 30", "write it with a unit"),
         ("severity: 5", "severity: 9", "severity", "it goes from 1 (mildest) to 5"),
         ("{severity: 5}", "{fraction: 7}", "fraction", "above its maximum of 1"),
+        ("{severity: 5}", "{features: [moon]}", "moon", "carries no feature 'moon'"),
+        ("{severity: 5}", "{features: []}", "features: []", "name at least one to drop"),
+        ("all feed", "all gateway", "all gateway", "strikes nodes of the role feed"),
+        ("seed: 11", "seed: -3", "seed: -3", "should be 0 or more"),
+        ("at_least: 99%", "at_least: 0%", "at_least: 0%", "is always met"),
+        ("at_least: 99%", "at_least: nanx baseline", "nanx", "should be like '1.5x baseline'"),
         ("{severity: 5}", "{speed: 7}", "speed", "it takes features, fraction"),
         ("stack: local", "stack: cloud", "stack: cloud", "no stack called 'cloud'; there is"),
         ("stack: local", "stack: {local: {size: 3}}", "size", "unknown parameter 'size'"),
