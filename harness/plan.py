@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 STREAMS = {"load": 1, "faults": 2, "phase": 3}
 PHASE_SPREAD_S = 1.0  # max(scrape, evaluation) of the stacks we ship
+MAX_REQUESTS = 5_000_000
 MIN_BAD_EVENTS = 5  # below which a window's bad ratio says nothing
 TEARDOWN_S = 1.0
 
@@ -58,6 +59,12 @@ def hold_s(scenario: Scenario, slo: Slo) -> float:
 def refuse_unjudgeable(scenario: Scenario, slo: Slo) -> None:
     """Raise ``PlanError`` when the phases are too short for the bounds that are to be judged."""
     hold = hold_s(scenario, slo)
+    requests = scenario.load.rate_per_s * sum(scenario.phases_s.values())
+    if requests > MAX_REQUESTS:
+        raise PlanError(
+            f"{requests:,.0f} requests are too many; shorten the phases or lower the rate until "
+            f"there are at most {MAX_REQUESTS:,}"
+        )
     fault_s, recovery_s = scenario.phases_s["fault"], scenario.phases_s["recovery"]
     for step in scenario.faults:
         needed_s = step.at_s + step.for_s + PHASE_SPREAD_S

@@ -23,7 +23,7 @@ from harness.analyze.expectations import Meets
 from harness.analyze.headline import headline
 from harness.analyze.incidents import incidents as find_incidents
 from harness.analyze.method import method
-from harness.analyze.oracle import Oracle, phase_window, phases
+from harness.analyze.oracle import Oracle, judged_window, phases
 from harness.analyze.slis import SLIS
 from harness.analyze.timeline import timeline
 from harness.model import events as ev
@@ -98,11 +98,11 @@ def analyze(
 
 
 def measures(record: Record, slo: Slo) -> tuple[Measure, ...]:
-    """Every indicator by phase and by second of the load."""
+    """Every indicator by phase (the fault's ends at the heal) and by second of the load."""
     start_s = record.load_start_s or 0.0
     count = max(0, int(record.load_end_s - start_s + 0.5)) if len(record.requests) else 0
     seconds = [record.window(start_s + i, start_s + i + 1) for i in range(count)]
-    windows = {p: window for p in PHASES if (window := phase_window(record, p)) is not None}
+    windows = {p: window for p in PHASES if (window := judged_window(record, p)) is not None}
     targets = {objective.sli: objective.target for objective in slo.objectives}
     return tuple(
         Measure(

@@ -14,9 +14,10 @@ It needs no simulation and no independence, of objectives or of events: it rests
 no request of a healthy run is bad with a chance above the budget *given those before it*. That is
 more than a share within the budget: bad answers that come in clumps keep to the budget on the whole
 and break it within a clump, and then nothing is promised. So the threshold is multiplied by the
-dispersion of the healthy baseline, which is 1 without clumps, and never below. With that it is
-calibrated (in the tests) and no longer proved. It is conservative without clumps (a run at the very
-budget crosses about a fifth as often), which delays the *decision* by a few events and the
+dispersion of the healthy baseline (see below), which is 1 without clumps. That takes most such
+alarms away (of made-up runs with clumps, nearly all cross without it and 0 to 50 % with it) and is
+no proof: a baseline may hold no clump by chance. It is conservative without clumps (a run at the
+very budget crosses about a fifth as often), which delays the *decision* by a few events and the
 back-dated instant not at all.
 
 *When exactly?* The decision comes late; the change is dated back by maximum likelihood with the
@@ -27,13 +28,13 @@ probability at most ``1 - (1 - e**-DROP)**2``; the margin in ``DROP`` beyond tha
 estimating them. See D. Siegmund, "Confidence sets in change-point problems", 1988.
 
 *How sure, in clumps?* A fault that spoils a feature harms the flights of the evening and hardly
-those of the morning, so n events under it say less than n independent ones. By how much less is read
-from the record: the dispersion phi, Pearson's chi-square of the bad counts of blocks of events over
-its degrees of freedom. ``DROP`` is multiplied by it (quasi-likelihood: R. W. M. Wedderburn, 1974;
-P. McCullagh and J. A. Nelder, "Generalized linear models", 1989, 4.5), and by ``MARGIN``, since a
-phi from a few blocks is itself uncertain and clumps may be longer than a block. ``BLOCK`` and
-``MARGIN`` are calibrated on replays (``tests/harness/test_coverage_on_replays.py``), where phi is
-about 6 and an interval for independent events misses the truth in half of the runs.
+those of the morning, so n events under it say less than n independent ones. By how much less is
+read from the record: the dispersion phi, Pearson's chi-square of the bad counts of blocks of events
+over its degrees of freedom. ``DROP`` is multiplied by it (quasi-likelihood: R. W. M. Wedderburn,
+1974; P. McCullagh and J. A. Nelder, "Generalized linear models", 1989, 4.5), and by ``MARGIN``,
+since a phi from a few blocks is itself uncertain and clumps may be longer than a block. ``BLOCK``,
+``MARGIN`` and ``CAUTIOUS`` are calibrated on replays, where an interval for independent events
+misses the truth in half of the runs: ``tests/harness/test_coverage_on_replays.py``.
 """
 
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ DROP: Final = -log(1 - sqrt(COVERAGE)) + 0.5
 BLOCK: Final = 64
 """Events in a block: half a second of our load, the length of the clumps that our replays show."""
 MARGIN: Final = 1.5
+CHANCE: Final = 2.33
+"""How many standard deviations a dispersion of independent events may reach: one in a hundred."""
 FEW_BLOCKS: Final = 6
 CAUTIOUS: Final = 5.0
 """The dispersion where there are too few blocks to tell it."""
@@ -107,8 +110,9 @@ def first_crossing(bad: Bools, budget: float, enough: float, n_min: int = 1) -> 
 def dispersion(*stretches: Bools, few: float = 1.0) -> float:
     """Estimate phi of stretches (n,) of events, each with a share of its own: 1 or more.
 
-    How much more the bad counts of blocks vary than if events were independent. At least ``few``
-    where the first stretch, the one that clumps, has too few blocks to tell.
+    How much more the bad counts of blocks vary than if events were independent; 1 where that much
+    is within the chance of independent ones. At least ``few`` where the first stretch, the one that
+    clumps, has too few blocks to tell.
     """
     squares, freedom = 0.0, 0
     for bad in stretches:
@@ -121,7 +125,14 @@ def dispersion(*stretches: Bools, few: float = 1.0) -> float:
             squares += float(np.square(counts - BLOCK * share).sum()) / (share * (1 - share))
             freedom += blocks - 1
     phi = squares / BLOCK / freedom if freedom else 1.0
-    return max(1.0, phi, few if len(stretches[0]) < FEW_BLOCKS * BLOCK else 1.0)
+    if freedom and phi < 1 + CHANCE * sqrt(2 / freedom):  # the spread of chi-square over its mean
+        phi = 1.0
+    return max(phi, few if len(stretches[0]) < FEW_BLOCKS * BLOCK else 1.0)
+
+
+def cautious(phi: float) -> float:
+    """By how much evidence in nats must be greater for a dispersion; 1 without clumps."""
+    return phi * MARGIN if phi > 1 else 1.0
 
 
 def date_change(
@@ -148,8 +159,7 @@ def date_change(
     best = int(np.argmax(likelihood))
     if not np.isfinite(likelihood[best]):
         return None
-    drop = DROP * (phi * MARGIN if phi > 1 else 1.0)
-    near = np.flatnonzero(likelihood >= likelihood[best] - drop)
+    near = np.flatnonzero(likelihood >= likelihood[best] - DROP * cautious(phi))
     return Change(
         first + best,
         first + int(near[0]),

@@ -12,16 +12,19 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from harness import schema
-from harness.analyze.oracle import Oracle, phase_window, phases
+from harness.analyze.detection import lost_series
+from harness.analyze.oracle import Oracle, judged_window, phase_window
 from harness.model import events as ev
 from harness.model.analysis import Finding, Incident, Verdict
 from harness.model.record import FaultSpan, Record
-from harness.model.scenario import Scenario
+from harness.model.scenario import Phase, Scenario
 from harness.protocols import Fault
 
 Faults = Mapping[str, type[Fault[Any]]]
 LATE_S: Final = 0.1
 LATE_SHARE: Final = 0.01
+JUDGED: Final[tuple[Phase, ...]] = ("baseline", "fault", "recovery")
+"""The phases that marks and expectations are read from; the warm-up is not."""
 
 
 class Named(Protocol):
@@ -100,7 +103,7 @@ class Healed:
         prints = {p.when: p.parts for p in record.of(ev.Fingerprinted)}
         if not record.spans and not prints and record.complete:
             return Finding(self.name, Verdict.PASS, "nothing was broken")
-        if "before" not in prints or "after" not in prints:
+        if not prints.get("before") or not prints.get("after"):
             return Finding(
                 self.name,
                 Verdict.UNKNOWN,
@@ -108,6 +111,13 @@ class Healed:
             )
         before, after = prints["before"], prints["after"]
         differ = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
+        if differ and any(record.of(ev.Aborted)):
+            return Finding(
+                self.name,
+                Verdict.UNKNOWN,
+                "every fault was healed, but the run was aborted before the stack could be as "
+                f"before; still different: {', '.join(differ)}",
+            )
         if differ:
             return Finding(self.name, Verdict.FAIL, f"left changed: {', '.join(differ)}")
         healed = f"{len(record.spans)} of {len(record.spans)} healed; " if record.spans else ""
@@ -173,11 +183,11 @@ class Complete:
             missing.append(f"requests: {len(record.requests)} of {planned} are there")
         elif not len(record.requests):
             missing.append("any request")
-        exported = next((e.series for e in record.of(ev.Exported)), None)
-        if exported is None:
-            missing.append("the monitored series: they were not exported")
-        elif len(record.series) != exported:
-            missing.append(f"monitored series: {len(record.series)} of {exported} are there")
+        if (lost := lost_series(record)) is not None:
+            missing.append(f"monitored series: {lost}")
+        numbers = sorted({a.seq for a in record.actions})
+        if numbers and len(numbers) != numbers[-1] - numbers[0] + 1:
+            missing.append(f"entries of the audit trail, between {numbers[0]} and {numbers[-1]}")
         if missing:
             return Finding(self.name, Verdict.UNKNOWN, f"the record lacks {'; '.join(missing)}")
         series = f", {len(record.series)} monitored series" if record.series else ""
@@ -235,22 +245,31 @@ class Measured:
         """Decide it."""
         if not self.oracle.slo.objectives:
             return Finding(self.name, Verdict.UNKNOWN, "the SLO has no objective")
-        found = phases(record)
-        for phase in ("baseline", "fault"):
-            edges = found.get(phase)
-            for objective in self.oracle.slo.objectives:
-                seen = 0 if edges is None else self.oracle.count(objective, *edges)
-                if seen < self.oracle.n_min(objective):
-                    return Finding(
-                        self.name,
-                        Verdict.UNKNOWN,
-                        f"only {seen} events for {objective.name} in {phase}: too few to judge",
-                    )
+        for phase in JUDGED:
+            if (lack := self._lacks(record, phase)) is not None:
+                return Finding(self.name, Verdict.UNKNOWN, lack)
         invalid = [i for i in self.incidents if i.outcome == "invalid"]
         if invalid:
             because = "; ".join(f"{i.fault_id}: {i.budget_note}" for i in invalid)
             return Finding(self.name, Verdict.UNKNOWN, because)
-        return Finding(self.name, Verdict.PASS, "every objective was measured in every phase")
+        phases_judged = f"{', '.join(JUDGED[:-1])} and {JUDGED[-1]}"
+        because = f"every objective was measured, without a gap, in {phases_judged}"
+        return Finding(self.name, Verdict.PASS, because)
+
+    def _lacks(self, record: Record, phase: Phase) -> str | None:
+        """What a phase lacks to be judged: enough events for each objective, and no silence."""
+        window = judged_window(record, phase)
+        if window is None:
+            return f"the run never got to {phase}"
+        for objective in self.oracle.slo.objectives:
+            seen = self.oracle.count(objective, window.start_s, window.end_s)
+            if seen < self.oracle.n_min(objective):
+                return f"only {seen} events for {objective.name} in {phase}: too few to judge"
+        silent_s = self.oracle.silence_s(window.start_s, window.end_s)
+        if silent_s is not None:
+            from_s = silent_s - window.start_s
+            return f"no request is on record in {phase} from +{from_s:.1f} s on"
+        return None
 
 
 def _failed(record: Record) -> str:

@@ -9,10 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness import units
-from harness.analyze.detection import already_firing, detected, firing, spell_labels
+from harness.analyze.detection import already_firing, detected, spell_labels
 from harness.analyze.incidents import matchers
-from harness.analyze.oracle import Oracle, injected_after, phase_window
-from harness.analyze.slis import SLIS
+from harness.analyze.oracle import (
+    Oracle,
+    cut_off_s,
+    injected_after,
+    judged_window,
+    phase_window,
+)
+from harness.analyze.quiet import quiet
+from harness.analyze.slis import SLIS, Named
 from harness.model.analysis import Estimate, Finding, Incident, Verdict
 from harness.model.record import FaultSpan, Record, Window
 from harness.model.scenario import (
@@ -51,7 +58,7 @@ class Meets:
             case ExpectMark():
                 verdict, because = _mark(self.expect, self)
             case ExpectQuiet():
-                verdict, because = _quiet(self.expect, record)
+                verdict, because = quiet(self.expect, record)
         return Finding(self.name, verdict, because, "expectation")
 
 
@@ -86,11 +93,32 @@ def _sli(expect: ExpectSli, oracle: Oracle) -> Answer:
     named = SLIS.get(expect.sli)
     if named is None:
         return Verdict.UNKNOWN, f"there is no indicator {expect.sli}; see harness.analyze.slis"
-    window, limit = phase_window(oracle.record, expect.during), _limit(expect, oracle)
-    if window is None:
+    record, limit = oracle.record, _limit(expect, oracle)
+    window, whole = judged_window(record, expect.during), phase_window(record, expect.during)
+    if window is None or whole is None:
         return Verdict.UNKNOWN, f"the run never got to {expect.during}"
     if limit is None:
         return Verdict.UNKNOWN, "there is no baseline on record to compare with"
+    if expect.bound.times_baseline and expect.bound.side == "at_least" and limit <= 0:
+        return Verdict.UNKNOWN, "the baseline was 0, and anything is at least a multiple of that"
+    cut_s = cut_off_s(record)
+    if cut_s is not None and whole.end_s > cut_s:
+        after_s = cut_s - whole.start_s
+        return Verdict.UNKNOWN, f"{expect.during} was cut off after {after_s:.1f} s: not judged"
+    verdict, because = _read(expect, oracle, named, window, limit)
+    if window.end_s < whole.end_s and verdict is not Verdict.UNKNOWN:
+        if _read(expect, oracle, named, whole, limit)[0] is not verdict:
+            at_s = window.end_s - whole.start_s
+            because += f" (only until the heal at +{at_s:.1f} s: what came after does not count)"
+    return verdict, because
+
+
+def _read(expect: ExpectSli, oracle: Oracle, named: Named, window: Window, limit: float) -> Answer:
+    """Hold one indicator against its limit in one window."""
+    silent_s = oracle.silence_s(window.start_s, window.end_s)
+    if silent_s is not None:
+        from_s = silent_s - window.start_s
+        return Verdict.UNKNOWN, f"no data from +{from_s:.1f} s of {expect.during} on"
     parts = [window] if expect.mode is Mode.OVERALL else buckets(oracle.record, window)
     points = []
     for part in parts:
@@ -234,22 +262,6 @@ def _ttd(expect: ExpectMark, incident: Incident, check: Meets) -> Estimate | Non
 
 def _from(span: FaultSpan) -> float:
     return injected_after(span)
-
-
-def _quiet(expect: ExpectQuiet, record: Record) -> Answer:
-    if expect.what == "actions":
-        found = sorted({a.what for a in record.actions if a.what not in expect.allow})
-    else:
-        heard = {a.labels.get("alertname", "?") for a in record.alerts if a.status == "firing"}
-        shown = {
-            s.labels.get("alertname", "?") for s in firing(record, {}) if bool((s.value > 0).any())
-        }
-        found = sorted((heard | shown) - set(expect.allow))
-    if found:
-        return Verdict.FAIL, f"there were {expect.what}: {', '.join(found)}"
-    if not record.complete or not len(record.requests):
-        return Verdict.UNKNOWN, f"no {expect.what} on record, but the record is cut short"
-    return Verdict.PASS, f"no {expect.what} in the whole run"
 
 
 def _spell(sli: str, value: float, times_baseline: bool = False) -> str:

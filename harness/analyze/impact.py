@@ -15,6 +15,7 @@ from harness.analyze.changepoint import (
     CAUTIOUS,
     Bools,
     Change,
+    cautious,
     date_change,
     dispersion,
     first_crossing,
@@ -108,7 +109,7 @@ def _impact_on(
     crossing = first_crossing(
         events.bad[low:high],
         objective.budget,
-        enough * dispersion(events.bad[start:low]),
+        enough * cautious(dispersion(events.bad[start:low])),
         oracle.n_min(objective),
     )
     if crossing is None:
@@ -121,9 +122,7 @@ def _impact_on(
     first, first_s = (intended, span.intended_s) if early else (low, in_force_s)
     hurt, _ = _halves(oracle, objective, since_s, heal_s)
     phi = dispersion(hurt, events.bad[start:low], few=CAUTIOUS)
-    dated = date(
-        events, spoilt, Stretch(start, first, end - 1, end), "rise", objective.budget, phi
-    )
+    dated = date(events, spoilt, Stretch(start, first, end - 1, end), "rise", objective.budget, phi)
     if dated is None:  # it was as bad before: date it by the test's own start
         at, share = low + crossing.start, objective.budget
         dated = Dated(Change(at, first, at, share, share), by_kind=False)
@@ -215,9 +214,7 @@ def _held(oracle: Oracle, changes: Mapping[str, Estimate], heal_s: float) -> Mit
     )
 
 
-def _instant(
-    oracle: Oracle, events: OracleEvents, change: Change, not_before_s: float
-) -> Estimate:
+def _instant(oracle: Oracle, events: OracleEvents, change: Change, not_before_s: float) -> Estimate:
     """Turn event numbers into times: the change lies after the event before the first new one."""
     due_s = events.due_s
     value_s = float(due_s[change.index])

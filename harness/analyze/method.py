@@ -54,9 +54,14 @@ def _impact(oracle: Oracle) -> MethodNote:
     return MethodNote(
         "impact",
         "one-sided sequential likelihood-ratio test of bad events against the budget, from the "
-        f"injection on; dated back by maximum likelihood; least events: {needed}",
+        f"injection on; dated back by maximum likelihood, by the kinds of answers where these tell "
+        f"(who answered, and what it lacked), else by the bad answers; least events: {needed}",
         f"a healthy run of {count} requests and {objectives} objectives crosses with probability "
-        f"below {ALPHA:g} (Ville's inequality); {COVERAGE:.0%} interval by profile likelihood",
+        f"below {ALPHA:g} if no request is bad with a chance above the budget given those before "
+        "it (Ville's inequality; independence is not needed). Bad answers that come in clumps "
+        "break that; the threshold is therefore multiplied by the dispersion of the baseline. "
+        f"{COVERAGE:.0%} interval of the first spoilt answer, by profile likelihood; by bad "
+        "answers alone it is widened by their dispersion",
     )
 
 
@@ -66,7 +71,8 @@ def _mitigation(oracle: Oracle) -> MethodNote:
         f"change point after the last {oracle.window_s:g} s window, stepped by 1 s, that misses an "
         f"objective, if every window of the next {oracle.hold_s:g} s meets all of them before the "
         "heal",
-        f"{COVERAGE:.0%} interval by profile likelihood; right-censored at the heal",
+        f"{COVERAGE:.0%} interval of the first answer from which on none is spoilt, by profile "
+        "likelihood, as for the impact; right-censored at the heal",
     )
 
 

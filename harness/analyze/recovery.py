@@ -85,14 +85,15 @@ def recovery(oracle: Oracle, span: FaultSpan, served: Estimate | None) -> Recove
         if not any(_spoils(w, at_s, at_s + hold_s) for w in wrongs):
             return _since(at_s, start, wrongs, hold_s)
     last = max(wrongs, key=lambda w: (w.start_s, w.what), default=None)
-    if last is not None and last.blind:
-        from_s = min(w.start_s for w in wrongs if w.blind)
-        return Recovery(None, f"no data from {since(span, from_s)} on")
+    blind_s = [w.start_s for w in wrongs if w.blind]
+    surely = any(w.end_s + hold_s > until_s for w in wrongs if not w.blind)
+    if blind_s and not surely:
+        return Recovery(None, f"no data from {since(span, min(blind_s))} on")
     if last is None:
         why = f"all was normal at the end, but for less than {hold_s:g} s"
     else:
         why = f"{last.what} was the last to be out of its baseline band, and H is {hold_s:g} s"
-    low_s = start.low_s if last is None else max(start.low_s, last.start_s)
+    low_s = max([start.low_s, *(w.start_s for w in wrongs if not w.blind)])
     return Recovery(Estimate(until_s, min(low_s, until_s), until_s, censored=True), why)
 
 

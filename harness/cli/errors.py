@@ -46,7 +46,16 @@ def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespac
 
         if isinstance(error, FolderError):
             return _say(one_line(str(error)), USAGE)
-        raise
+        return _say(one_line(f"a bug in gameday: {_where(error)}; please report it"), UNKNOWN)
+
+
+def _where(error: Exception) -> str:
+    """What it was, and the line of ours that it came from."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def _say(text: str, code: int) -> int:

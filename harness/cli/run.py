@@ -8,7 +8,7 @@ import json
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,17 +133,11 @@ def _carry_out(
     """Run it to its end; return what broke, in words, if something did."""
     plan = source.plan(stack.topology(), seed)
     folder.write("plan.json", json.dumps(plan.summary(), indent=2) + "\n")
-    names = {step.fault for step in source.scenario.faults}
+    names = sorted({step.fault for step in source.scenario.faults})
     catalog = source.catalog
     faults = catalog.load_faults(names)
-    files = [catalog.faults.source(name) for name in names]
-    header = Header(
-        folder.run,
-        source.slo_text,
-        facts.versions(),
-        facts.machine(),
-        facts.digests([*files, catalog.stacks.source(source.scenario.stack)]),
-    )
+    header = _header(source, folder, names)
+    stopping = _Stopping(view)
 
     async def execute(journal: Journal, lifeline: Lifeline) -> None:
         run = Run(
@@ -163,15 +157,8 @@ def _carry_out(
             run.stop(why, "halt")  # thrown since we asked, and before we could be seen to run
         await run.execute()
 
-    stopping = _Stopping(view)
-    ward = ward_of(
-        folder,
-        source.scenario.stack,
-        catalog,
-        tuple(sorted(names)),
-        lease_s=watch.lease_s,
-        max_fault_s=watch.max_fault_s,
-    )
+    limits = {"lease_s": watch.lease_s, "max_fault_s": watch.max_fault_s}
+    ward = ward_of(folder, source.scenario.stack, catalog, tuple(names), **limits)
     try:
         with (
             FileJournal(folder.events, view.event) as journal,
@@ -186,6 +173,18 @@ def _carry_out(
             raise  # it never began, so there is nothing to judge
         return str(error) or type(error).__name__
     return None
+
+
+def _header(source: sources.Source, folder: Folder, names: Iterable[str]) -> Header:
+    catalog = source.catalog
+    files = [catalog.faults.source(name) for name in names]
+    return Header(
+        folder.run,
+        source.slo_text,
+        facts.versions(),
+        facts.machine(),
+        facts.digests([*files, catalog.stacks.source(source.scenario.stack)]),
+    )
 
 
 async def _watched(

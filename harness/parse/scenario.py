@@ -1,5 +1,6 @@
 """YAML text to Scenario, checking every name and number against the catalogue."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,7 @@ def scenario(
     body = top.mapping(REQUIRED, OPTIONAL)
     stack_name, stack_params = _stack(body["stack"], catalog, stack)
     name = body["name"].text()
-    if not name.replace("_", "").replace("-", "").isalnum() or len(name) > 80:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", name) is None:
         raise body["name"].wrong(f"{shown(name)} should be letters, digits, '_' and '-' alone")
     faults = body["faults"].items() if "faults" in body and body["faults"].value else []
     expect = body["expect"].items()
@@ -201,7 +202,7 @@ def _where(item: Item, stack: Any) -> tuple[str, int | Any]:
     pick, role = words
     if pick == "all":
         return role, "all"
-    count = 1 if pick == "one" else int(pick) if pick.isdigit() else 0
+    count = 1 if pick == "one" else int(pick) if re.fullmatch("[0-9]{1,4}", pick) else 0
     if not 1 <= count <= len(topology[role]):
         raise item.wrong(f"{shown(pick)} of {len(topology[role])} nodes with the role {role!r}")
     return role, count

@@ -40,7 +40,8 @@ ALIVE: Final = b"."
 LOOK_EVERY_S: Final = 0.5
 LAST_RESORT_S: Final = 6.8
 """After so long in a takeover only SIGKILL is left; with a lease of 3 s that makes ten."""
-HALT_GRACE_S: Final = 4.0
+HALT_GRACE_S: Final = 10.0
+"""Longer than ``gameday halt`` waits: this is for whom no signal of it reaches."""
 _SCAN_SHARE: Final = 50  # a scan of all processes may take one part in so many of our time
 
 

@@ -18,7 +18,8 @@ Faults = Mapping[str, type[Fault[Any]]]
 POLL_S = 0.05
 HEAL_TIMEOUT_S = 20.0
 HEAL_TRIES = 3
-SHARE = 0.6  # of the time left, for one undo while others wait
+SHARE = 0.9  # of the time left, for one undo and its proof
+SHARE_OF_MANY = 0.6  # while others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,9 @@ class Mending:
                 for one in [one for one in todo if one.id not in failed]:
                     self.check()
                     left_s = until_s - asyncio.get_running_loop().time()
+                    share_s = left_s * (SHARE if len(todo) == 1 else SHARE_OF_MANY)
                     try:
-                        async with asyncio.timeout(min(HEAL_TIMEOUT_S, max(0.1, left_s * SHARE))):
+                        async with asyncio.timeout(min(HEAL_TIMEOUT_S, max(0.1, share_s))):
                             await verb(one)
                     except Exception as error:
                         failed[one.id] = words = worded(error, "heal")

@@ -25,6 +25,60 @@ def test_a_healthy_run_is_hardly_ever_said_to_be_hurt(share_of_budget):
     assert crossed / (RUNS * len(BUDGETS)) < cp.ALPHA
 
 
+def clumpy(dice, count, share, inside, mean):
+    """Bad spells of ``mean`` events at random, half of each good: ``share`` bad on the whole."""
+    bad, at = np.zeros(count, bool), 0
+    while at < count:
+        at += int(dice.geometric(1 / (mean * (inside / share - 1))))
+        spell = bad[at : at + int(dice.geometric(1 / mean))]
+        spell[:] = dice.random(len(spell)) < inside
+        at += len(spell)
+    return bad
+
+
+def test_clumps_within_the_budget_are_said_to_hurt_much_less_often_by_their_dispersion():
+    dice, enough, plain, cautious = np.random.default_rng(3), cp.threshold(EVENTS, 2), 0, 0
+    for _ in range(60):
+        bad = clumpy(dice, EVENTS, 0.024, 0.5, 10)
+        baseline, rest = bad[:3000], bad[3000:]
+        phi = cp.dispersion(baseline)
+        assert phi > 2
+        plain += cp.first_crossing(rest, 0.03, enough) is not None
+        cautious += cp.first_crossing(rest, 0.03, enough * cp.cautious(phi)) is not None
+    assert plain / 60 > 0.9  # what Ville's inequality promises rests on there being no clumps
+    assert cautious / 60 < 0.05
+
+
+def test_dispersion_is_one_without_clumps_and_great_with_them():
+    dice = np.random.default_rng(4)
+    assert cp.dispersion(dice.random(6400) < 0.3) == pytest.approx(1.0, abs=0.35)
+    assert cp.dispersion(np.repeat(dice.random(64) < 0.3, 100)) > 20
+    assert cp.dispersion(np.zeros(6400, bool)) == cp.dispersion(np.ones(6400, bool)) == 1.0
+    assert cp.dispersion(np.zeros(0, bool)) == 1.0
+
+
+def test_each_stretch_has_a_share_of_its_own_and_that_is_no_dispersion():
+    dice = np.random.default_rng(5)
+    hurt, usual = dice.random(3200) < 0.6, dice.random(3200) < 0.01
+    assert cp.dispersion(hurt, usual) < 1.5
+    assert cp.dispersion(np.concatenate((hurt, usual))) > 10
+
+
+def test_a_stretch_too_short_to_tell_is_taken_to_clump():
+    short, long = np.arange(100) % 2 == 0, np.arange(6400) % 2 == 0
+    assert cp.dispersion(short, long, few=5.0) == 5.0
+    assert cp.dispersion(long, short, few=5.0) == 1.0
+
+
+def test_dispersion_widens_the_interval_and_leaves_the_date():
+    dice = np.random.default_rng(6)
+    bad = np.concatenate((dice.random(600) < 0.4, dice.random(900) < 0.01))
+    sharp = cp.date_change(bad, 100, 1400, "fall")
+    wide = cp.date_change(bad, 100, 1400, "fall", phi=5.0)
+    assert wide.index == sharp.index
+    assert wide.low <= sharp.low and wide.high > sharp.high
+
+
 def test_the_threshold_keeps_what_villes_inequality_promises():
     for events, objectives in ((1_000, 1), (15_000, 2), (10**6, 5)):
         enough = cp.threshold(events, objectives)

@@ -1,3 +1,4 @@
+import re
 import time
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from harness.analyze.analyze import analyze
 from harness.analyze.incidents import incidents
 from harness.analyze.oracle import Oracle
 from harness.model import events as ev
-from harness.model.record import Record, Series
+from harness.model.record import Record, Requests, Series
 from tests.harness import records as r
 
 L = r.LOAD_AT_S
@@ -146,7 +147,83 @@ def test_windows_that_hold_too_few_answers_do_not_show_mitigation():
     script = r.Script(
         stretches=(r.Stretch(37.0, 42.0, wrong=0.2), r.Stretch(42.0, 66.6, error=1.0))
     )
-    assert at(incident(script, slo=only), "t_mitigate").censored
+    found = incident(script, slo=only)
+    assert at(found, "t_mitigate") is None and found.outcome == "invalid"
+    assert re.fullmatch(r"no data for correctness from \+5\.\d s on", found.budget_note)
+
+
+@pytest.mark.parametrize("until_s", [43.0, 48.0, 60.0])
+def test_requests_that_are_lost_are_no_miss(until_s):
+    record = r.USUAL_RUN.record()
+    fewer = Record(record.events, record.requests.between(0, L + until_s), record.series)
+    found = incidents(Oracle(fewer, r.SLO, r.HOLD_S), r.scenario(r.USUAL_RUN))[0]
+    assert found.outcome == "invalid"
+    from_s = float(re.search(r"no request is on record from (\+[\d.]+) s on", found.budget_note)[1])
+    assert from_s == pytest.approx(until_s - r.FAULT_AT_S, abs=0.15)
+    assert (found.ttm, found.ttr) == (None, None)
+
+
+def test_requests_lost_after_the_heal_leave_recovery_unknown_and_mitigation_known():
+    record = r.USUAL_RUN.record()
+    fewer = Record(record.events, record.requests.between(0, L + 75), record.series)
+    found = incidents(Oracle(fewer, r.SLO, r.HOLD_S), r.scenario(r.USUAL_RUN))[0]
+    assert within(at(found, "t_mitigate"), L + 41.0)
+    assert at(found, "t_recover") is None
+    assert "no data from" in found.mark("t_recover").how
+
+
+def test_a_gap_in_the_requests_hides_no_earlier_recovery():
+    script = r.USUAL_RUN.with_(readings=((39.6, 70.0, "pin", 1.0),))
+    record = script.record()
+    due_s = record.requests.due_s
+    kept = (due_s < L + 71) | (due_s >= L + 83)
+    rows, label, golden = (
+        part[kept] for part in (record.requests.rows, record.requests.label, record.requests.golden)
+    )
+    gappy = Record(record.events, Requests(rows, label, golden), record.series)
+    found = at(incidents(Oracle(gappy, r.SLO, r.HOLD_S), r.scenario(script))[0], "t_recover")
+    assert L + 78 <= found.value_s <= L + 84 and found.low_s <= L + 71
+
+
+def test_what_a_kind_of_answer_tells_dates_a_change_that_its_bad_answers_leave_open():
+    # One in twelve answers of the spoilt kind is bad: the bad ones alone come too thin to tell.
+    script = r.USUAL_RUN.with_(
+        stretches=(
+            r.Stretch(37.0, 45.0, wrong=0.08, fallback="cache"),
+            r.Stretch(45.0, 74.0, model="baseline"),
+        ),
+    )
+    found = incident(script)
+    for mark, truth_s in (("t_impact", L + 37.0), ("t_mitigate", L + 45.0)):
+        assert within(at(found, mark), truth_s)
+        assert at(found, mark).high_s - at(found, mark).low_s < 0.1
+    assert "by the kind of answer" in found.mark("t_impact").how
+
+
+def test_a_kind_that_is_as_common_before_dates_nothing():
+    # Every answer is the champion's: what makes some bad does not show in their kind.
+    script = r.Script(stretches=(r.Stretch(37.0, 45.0, wrong=0.3),))
+    found = incident(script)
+    assert "by the bad answers alone" in found.mark("t_impact").how
+    assert within(at(found, "t_impact"), L + 37.0) and within(at(found, "t_mitigate"), L + 45.0)
+
+
+def test_a_change_of_kind_that_hurts_nobody_dates_nothing():
+    script = r.Script(
+        stretches=(
+            r.Stretch(36.5, 66.0, model="canary"),
+            r.Stretch(40.0, 46.0, wrong=0.3, model="canary", fallback="cache"),
+        )
+    )
+    assert within(at(incident(script), "t_impact"), L + 40.0)
+
+
+def test_harm_that_begins_while_the_fault_is_being_injected_is_dated_there():
+    script = r.Script(
+        stretches=(r.Stretch(r.FAULT_AT_S - 0.3, 45.0, error=0.5),),
+        spans=(r.Span(blur_s=0.05),),
+    )
+    assert within(at(incident(script), "t_impact"), INJECT_S - 0.3)
 
 
 def test_an_action_in_vain_is_no_action():

@@ -31,6 +31,7 @@ class Spoil:
     """The nodes' words become ``spoilt``."""
 
     severities: ClassVar[tuple[Mapping[str, object], ...]] = ({"way": "well"},) * 5
+    roles: ClassVar[tuple[str, ...]] = ("part",)
 
     way: Way = param("well", "how it goes wrong, if it does")
 
