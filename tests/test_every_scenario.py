@@ -66,7 +66,7 @@ def test_a_torn_record_is_readable_and_never_passes(path, part, keep, played, tm
     (torn / part).write_bytes(whole[: int(len(whole) * keep)])
     record = folders.read(folders.Folder(torn))
     if not record.events:
-        with pytest.raises(ValueError, match="no header"):
+        with pytest.raises(folders.FolderError, match="no header"):
             judge(record, CATALOG)
         return
     assert judge(record, CATALOG).verdict is not Verdict.PASS
