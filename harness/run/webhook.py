@@ -1,7 +1,8 @@
 """The harness's own pager: an HTTP receiver that Alertmanager notifies.
 
-A notification is stamped the moment its request has arrived, before it is parsed. The path carries
-a secret made for the run, so that nothing else on the machine can page by accident.
+A notification is stamped once its body is read and parsed: on loopback a millisecond or so after it
+arrived, so that what error there is makes a detection later, never earlier. The path carries a
+secret made for the run, so that nothing else on the machine can page by accident.
 """
 
 import secrets

@@ -88,6 +88,30 @@ def test_the_intent_comes_before_the_effect_and_the_heal_after():
     assert not target.broken
 
 
+def test_what_healing_needs_is_durable_before_anything_is_broken():
+    target, order = Target(), []
+
+    class Watched(MemoryJournal):
+        def append(self, event):
+            order.append(type(event).__name__)
+            super().append(event)
+
+        def sync(self):
+            order.append("sync")
+
+    async def go():
+        now = asyncio.get_running_loop().time
+        async with Supervisor(target, {"break": Break}, Watched(), now) as supervisor:
+            target.do = lambda verb: order.append(verb)
+            await supervisor.inject(Inject(0.0, "break-1", "break", {}, ("a",)))
+
+    with asyncio.Runner(loop_factory=loop_factory(True)) as runner:
+        runner.run(go())
+    first = order.index("inject")
+    assert "FaultIntended" in order[:first]
+    assert "sync" in order[order.index("FaultIntended") : first]
+
+
 def test_a_run_that_falls_over_heals_on_its_way_out():
     target = Target()
     with pytest.raises(KeyError):
