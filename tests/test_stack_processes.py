@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.stacks._processes import marked
+from fixtures.stacks import _carrier
+from fixtures.stacks._processes import environment, marked
 from fixtures.stacks.processes import FEATURES, TinyProcesses
 from harness import FeedRewritable, FeedRule, Killable, Pausable, Site, StackError
 from harness.protocols import Served
@@ -266,6 +267,32 @@ def test_what_is_killed_is_killed_again_when_something_starts_it(tmp_path):
             await asyncio.to_thread(start_by_hand, tmp_path, "replica-0")
             assert (tmp_path / "pids" / "replica-0.json").exists()
             await until(lambda: _state(stack, "replica-0", "dead"))
+
+    asyncio.run(play())
+
+
+def test_a_node_that_nobody_wrote_down_is_found_and_not_started_twice(tmp_path):
+    async def play():
+        async with standing(tmp_path) as (stack, whole):
+            tiny = stack._stands
+            recipe = tiny._recipe("replica-0")
+            tiny.processes.children["replica-0"].signal(signal.SIGKILL)
+            await until(lambda: _state(stack, "replica-0", "dead"))
+            with _carrier.bound(recipe.address) as listener:
+                listener.listen()
+                config = {"name": "replica-0", "fd": listener.fileno()}
+                await asyncio.to_thread(Path(recipe.config).write_text, json.dumps(config))
+                orphan = subprocess.Popen(  # noqa: ASYNC220 (its starter dies in the next instant)
+                    recipe.argv, pass_fds=[listener.fileno()], env=environment(tiny.mark)
+                )
+            try:
+                assert await _state(stack, "replica-0", "dead")
+                await asyncio.wait_for(stack.start_again(("replica-0",)), DEADLINE_S)
+                assert tiny.processes.children["replica-0"].pid == orphan.pid
+                assert await stack.fingerprint() == whole
+            finally:
+                orphan.kill()
+                await asyncio.to_thread(orphan.wait)
 
     asyncio.run(play())
 

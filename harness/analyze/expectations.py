@@ -102,7 +102,7 @@ def _sli(expect: ExpectSli, oracle: Oracle) -> Answer:
     if expect.bound.times_baseline and expect.bound.side == "at_least" and limit <= 0:
         return Verdict.UNKNOWN, "the baseline was 0, and anything is at least a multiple of that"
     cut_s = cut_off_s(record)
-    if cut_s is not None and whole.end_s > cut_s:
+    if cut_s is not None and (whole.end_s > cut_s or whole.end_s >= record.load_end_s):
         after_s = cut_s - whole.start_s
         return Verdict.UNKNOWN, f"{expect.during} was cut off after {after_s:.1f} s: not judged"
     verdict, because = _read(expect, oracle, named, window, limit)

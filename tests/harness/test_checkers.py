@@ -255,7 +255,14 @@ def test_the_gate_must_have_let_it_pass(script):
 
 
 @pytest.mark.parametrize(
-    ("by", "verdict"), [("guard", FAIL), ("signal", UNKNOWN), ("gate", UNKNOWN)]
+    ("by", "verdict"),
+    [
+        ("guard", FAIL),
+        ("signal", UNKNOWN),
+        ("gate", UNKNOWN),
+        ("guardian", UNKNOWN),
+        ("error", UNKNOWN),
+    ],
 )
 def test_an_abort_is_never_a_pass(by, verdict):
     found = judge(r.USUAL_RUN.with_(extra=(ev.Aborted(t=L + 50, by=by, because="enough"),)))
@@ -272,6 +279,139 @@ def test_an_invalid_trial_is_unknown():
     found = judge(r.USUAL_RUN.with_(spans=(r.Span(blur_s=2.0),)), *r.ALL_MARKS)
     assert finding(found, "trial valid").verdict is UNKNOWN
     assert finding(found, "mitigated").verdict is UNKNOWN
+
+
+@pytest.mark.parametrize("phase", ["baseline", "fault", "recovery"])
+def test_every_phase_that_marks_are_read_from_must_be_measured(phase):
+    assert phase in finding(judge(r.USUAL_RUN), "trial valid").because
+    record = r.USUAL_RUN.record()
+    start_s, end_s = record.phases[phase]
+    gappy = without_requests(record, start_s + 2.0, end_s - 2.0)
+    found = finding(judge(r.USUAL_RUN, record=gappy), "trial valid")
+    assert found.verdict is UNKNOWN and phase in found.because
+    empty = finding(judge(r.USUAL_RUN, record=without_requests(record, start_s, end_s)), "trial")
+    assert empty.verdict is UNKNOWN and "too few" in empty.because
+
+
+def without_requests(record, start_s, end_s):
+    """The record without the requests due in [start_s, end_s)."""
+    due_s, had = record.requests.due_s, record.requests
+    kept = (due_s < start_s) | (due_s >= end_s)
+    return Record(
+        record.events,
+        Requests(had.rows[kept], had.label[kept], had.golden[kept]),
+        record.series,
+    )
+
+
+# ---- missing data is no failure
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.4, 0.45, 0.5, 0.7, 0.9])
+def test_lost_requests_never_make_a_usual_run_fail(keep):
+    record = r.USUAL_RUN.record()
+    until_s = L + keep * r.USUAL_RUN.load_s
+    fewer = Record(record.events, record.requests.between(0, until_s), record.series)
+    found = judge(r.USUAL_RUN, *EVERY_GOOD_EXPECTATION, record=fewer)
+    assert found.verdict is UNKNOWN, [f for f in found.findings if f.verdict is FAIL]
+
+
+EVERY_GOOD_EXPECTATION = (
+    *r.ALL_MARKS,
+    *(
+        ExpectSli(Mode.OVERALL, "sent_per_s", Bound("at_least", 100.0), phase)
+        for phase in ("baseline", "fault", "recovery")
+    ),
+    ExpectSli(Mode.EVENTUALLY, "paired_correctness", Bound("at_least", 0.97)),
+    ExpectSli(Mode.OVERALL, "success_ratio", Bound("at_least", 0.99), "recovery"),
+)
+
+
+def test_what_every_good_expectation_says_holds_in_the_whole_record():
+    assert judge(r.USUAL_RUN, *EVERY_GOOD_EXPECTATION).verdict is PASS
+
+
+def test_from_when_on_data_is_missing_is_said():
+    record = r.USUAL_RUN.record()
+    fewer = Record(record.events, record.requests.between(0, L + 50), record.series)
+    found = judge(r.USUAL_RUN, *r.ALL_MARKS, record=fewer)
+    for mark in ("mitigated", "recovered"):
+        said = finding(found, mark)
+        assert said.verdict is UNKNOWN
+        assert "no data" in said.because and "from +13.6 s on" in said.because
+
+
+@pytest.mark.parametrize("lost", ["export", "series"])
+def test_no_detection_is_not_known_when_the_series_are_lost(lost):
+    quiet = r.USUAL_RUN.with_(alerts=())
+    assert finding(judge(quiet, r.DETECTED), "detected").verdict is FAIL
+    gone = without(quiet, ev.Exported) if lost == "export" else without(quiet, series=False)
+    found = finding(judge(quiet, r.DETECTED, record=gone), "detected")
+    assert found.verdict is UNKNOWN and "series" in found.because
+
+
+# ---- a run that was aborted
+
+
+def aborted(script, at_s, *, by="signal", healed=True, route="z"):
+    """The script as if it had been aborted: all that came after ``at_s`` never happened."""
+    record = script.record()
+    now_s, kinds = L + at_s, ev.FaultHealing | ev.FaultHealed | ev.LoadFinished
+    events = [e for e in record.events if e.t < now_s and not isinstance(e, kinds)]
+    end = [ev.Aborted(t=now_s, by=by, because="enough"), ev.FaultHealing(t=now_s, id="spoil-1")]
+    if healed:
+        end.append(ev.FaultHealed(t=now_s + 0.3, id="spoil-1"))
+    end += [
+        ev.LoadFinished(t=now_s + 0.4, facts={}),
+        ev.Fingerprinted(t=now_s + 0.5, when="after", parts={"route": route, "rules": "b"}),
+        ev.Exported(t=now_s + 0.6, series=len(record.series)),
+        ev.RunFinished(t=now_s + 1.0),
+    ]
+    return Record((*events, *end), record.requests.between(0, now_s), record.series)
+
+
+MISSED = (
+    ExpectSli(Mode.EVENTUALLY, "paired_correctness", Bound("at_least", 0.97)),
+    ExpectSli(Mode.ALWAYS, "paired_correctness", Bound("at_least", 0.97)),
+    ExpectSli(Mode.OVERALL, "success_ratio", Bound("at_least", 0.99)),
+    ExpectSli(Mode.OVERALL, "success_ratio", Bound("at_least", 0.99), "recovery"),
+)
+
+
+@pytest.mark.parametrize("by", ["signal", "error", "guardian", "guard"])
+def test_a_phase_that_was_cut_off_is_not_judged(by):
+    found = judge(r.USUAL_RUN, *r.ALL_MARKS, *MISSED, record=aborted(r.USUAL_RUN, 40.0, by=by))
+    lines = [f for f in found.findings if f.kind == "expectation"]
+    assert [f.verdict for f in lines] == [PASS, UNKNOWN, UNKNOWN] + [UNKNOWN] * len(MISSED)
+    assert "cut off after 5.0 s" in lines[3].because
+    assert found.verdict is (FAIL if by == "guard" else UNKNOWN)
+    assert found.incidents[0].outcome == "aborted"
+
+
+def test_a_phase_that_was_over_before_the_abort_is_judged():
+    expect = ExpectSli(Mode.OVERALL, "success_ratio", Bound("at_least", 1.01), "baseline")
+    found = judge(r.USUAL_RUN, expect, record=aborted(r.USUAL_RUN, 40.0))
+    assert expectation(found).verdict is FAIL
+
+
+def test_a_record_that_ends_in_a_phase_leaves_it_unjudged():
+    record = r.USUAL_RUN.record()
+    events = tuple(e for e in record.events if e.t < L + 40)
+    torn = Record(events, record.requests.between(0, L + 40), record.series)
+    found = judge(r.USUAL_RUN, *MISSED, record=torn)
+    assert {f.verdict for f in found.findings if f.kind == "expectation"} == {UNKNOWN}
+
+
+def test_what_an_aborted_run_left_different_is_named_and_not_a_failure():
+    found = finding(judge(r.USUAL_RUN, record=aborted(r.USUAL_RUN, 40.0)), "everything healed")
+    assert found.verdict is UNKNOWN and "route" in found.because
+    same = aborted(r.USUAL_RUN, 40.0, route="a")
+    assert finding(judge(r.USUAL_RUN, record=same), "everything healed").verdict is PASS
+
+
+def test_a_fault_that_an_aborted_run_left_is_a_failure():
+    left = aborted(r.USUAL_RUN, 40.0, healed=False)
+    assert finding(judge(r.USUAL_RUN, record=left), "everything healed").verdict is FAIL
 
 
 # ---- marks against their bounds
@@ -366,6 +506,43 @@ def test_seconds_without_data_do_not_count_as_good(mode, verdict):
     assert expectation(judge(out, expect)).verdict is verdict
 
 
+HEALED_EARLY = r.Script(spans=(r.Span(heal_s=65.7),), stretches=(r.Stretch(37.0, 65.7, error=0.5),))
+
+
+def test_what_came_with_the_heal_does_not_count_as_under_the_fault():
+    # The fault phase runs on for 1.3 s past the heal, and in its last second all is well.
+    expect = ExpectSli(Mode.EVENTUALLY, "success_ratio", Bound("at_least", 0.97))
+    found = expectation(judge(HEALED_EARLY, expect))
+    assert found.verdict is FAIL
+    assert "until the heal at +30.7 s" in found.because
+    until_end = r.Script(stretches=(r.Stretch(37.0, 99.0, error=0.5),))
+    assert "until the heal" not in expectation(judge(until_end, expect)).because
+
+
+def test_the_phases_measure_ends_at_the_heal_too():
+    script = r.Script(stretches=(r.Stretch(r.HEAL_AT_S, 99.0, error=1.0),))
+    by_name = {m.sli: m for m in judge(script).measures}
+    assert by_name["success_ratio"].by_phase["fault"] == 1.0
+    assert by_name["success_ratio"].by_phase["recovery"] == 0.0
+
+
+def test_the_first_heal_ends_the_fault_phase():
+    script = r.Script(
+        spans=(r.Span(36.4, 46.4), r.Span(48.4, 66.4, id="spoil-2")),
+        stretches=(r.Stretch(46.5, 66.0, error=1.0),),
+    )
+    expect = ExpectSli(Mode.OVERALL, "success_ratio", Bound("at_least", 0.99))
+    found = expectation(judge(script, expect))
+    assert found.verdict is PASS and "+11.4 s" in found.because
+
+
+def test_at_least_a_multiple_of_nothing_says_nothing():
+    expect = ExpectSli(
+        Mode.OVERALL, "fallback_share", Bound("at_least", 0.5, times_baseline=True), "fault"
+    )
+    assert expectation(judge(r.USUAL_RUN, expect)).verdict is UNKNOWN
+
+
 def test_no_data_at_the_end_is_not_eventually():
     out = r.Script(stretches=(r.Stretch(60.0, 70.0, error=1.0),))
     expect = ExpectSli(Mode.EVENTUALLY, "paired_correctness", Bound("at_least", 0.5))
@@ -392,6 +569,52 @@ def test_an_action_breaks_the_quiet():
     acted = r.PLACEBO.with_(actions=((39.0, "route_to_baseline"),))
     assert expectation(judge(acted, ExpectQuiet("actions"))).verdict is FAIL
     assert expectation(judge(r.PLACEBO, ExpectQuiet("actions"))).verdict is PASS
+
+
+def test_quiet_is_not_known_when_nobody_watched():
+    alerts = ExpectQuiet("alerts")
+    assert expectation(judge(r.PLACEBO, alerts)).verdict is PASS
+    t = L + np.arange(0.0, 60.0)
+    died = r.PLACEBO.with_(series=(r.Series("up", {}, t, np.ones(60)),))
+    found = expectation(judge(died, alerts))
+    assert found.verdict is UNKNOWN and "nothing was watching" in found.because
+    for unseen in (r.PLACEBO.with_(series=()), r.PLACEBO):
+        record = without(unseen, series=False)
+        assert expectation(judge(unseen, alerts, record=record)).verdict is UNKNOWN
+    unasked = without(r.PLACEBO, ev.Exported)
+    assert expectation(judge(r.PLACEBO, alerts, record=unasked)).verdict is UNKNOWN
+
+
+@pytest.mark.parametrize(("at_s", "verdict"), [(50.0, PASS), (99.5, UNKNOWN)])
+def test_no_actions_is_not_known_when_the_trail_was_not_read_to_its_end(at_s, verdict):
+    note = ev.Noted(t=L + at_s, who="harness", text="audit failed: StackError: gone")
+    found = expectation(judge(r.PLACEBO.with_(extra=(note,)), ExpectQuiet("actions")))
+    assert found.verdict is verdict
+
+
+def test_a_run_that_was_aborted_was_not_quiet_to_its_end():
+    stop = ev.Aborted(t=L + 60, by="signal", because="Ctrl-C")
+    for what in ("alerts", "actions"):
+        found = expectation(judge(r.PLACEBO.with_(extra=(stop,)), ExpectQuiet(what)))
+        assert found.verdict is UNKNOWN
+
+
+def test_a_gap_in_the_audit_trail_is_an_incomplete_record():
+    tries = r.USUAL_RUN.with_(actions=((39.6, "a"), (50.0, "b"), (74.0, "c")))
+    assert finding(judge(tries), "record complete").verdict is PASS
+    record = tries.record()
+    events = tuple(e for e in record.events if not (isinstance(e, ev.Acted) and e.seq == 2))
+    gappy = Record(events, record.requests, record.series)
+    assert finding(judge(tries, record=gappy), "record complete").verdict is UNKNOWN
+
+
+def test_prints_of_nothing_are_no_prints():
+    blank = tuple(
+        ev.Fingerprinted(t=L + t, when=when, parts={})
+        for t, when in ((34.2, "before"), (99.2, "after"))
+    )
+    found = finding(judge(r.USUAL_RUN.with_(extra=blank)), "everything healed")
+    assert found.verdict is UNKNOWN
 
 
 # ---- what a report is given

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from harness.analyze.analyze import analyze
+from harness.analyze.dating import harmful
 from harness.analyze.incidents import incidents
 from harness.analyze.oracle import Oracle
+from harness.analyze.slis import OracleEvents
 from harness.model import events as ev
 from harness.model.record import Record, Requests, Series
 from tests.harness import records as r
@@ -105,7 +107,7 @@ def test_mitigation_is_dated_after_the_last_bad_stretch_not_the_first():
 def test_what_is_not_mitigated_under_the_fault_is_censored_at_the_heal():
     found = incident(r.Script(stretches=(r.Stretch(37.0, 66.6, wrong=0.12),)))
     assert found.outcome == "undetected, unmitigated"
-    assert found.ttm.censored
+    assert found.ttm.censored and "still missed" in found.mark("t_mitigate").how
     assert at(found, "t_mitigate").value_s == pytest.approx(HEAL_S)
     assert found.ttm.low_s > 20
 
@@ -216,6 +218,35 @@ def test_a_change_of_kind_that_hurts_nobody_dates_nothing():
         )
     )
     assert within(at(incident(script), "t_impact"), L + 40.0)
+
+
+def test_a_kind_that_was_there_before_does_not_date_the_harm_it_came_to_do():
+    # Three answers in ten come from the cache, always; from 37.15 s on these are wrong.
+    cached = tuple(
+        r.Stretch(t, t + 0.3, fallback="cache", wrong=0.6 if 37 < t < 45 else 0.0)
+        for t in np.arange(10.0, 99.0).tolist()
+    )
+    script = r.Script(stretches=(*cached, r.Stretch(37.15, 37.3, fallback="cache", wrong=0.6)))
+    assert within(at(incident(script), "t_impact"), L + 37.15)
+
+
+def test_kinds_too_rare_to_judge_are_judged_as_one():
+    kind = np.repeat(np.arange(11), [500, *[5] * 10])
+    bad = np.zeros(550, bool)
+    bad[503] = True  # one of fifty: within a budget of 3 %
+    events = OracleEvents(np.arange(550.0), bad, kind)
+    assert not harmful(events, 0.03, 12, 0.0, 550.0).any()
+    bad[505:510] = True
+    assert (harmful(events, 0.03, 12, 0.0, 550.0) == (kind > 0)).all()
+    assert not harmful(events, 0.03, 12, 0.0, 500.0).any()
+
+
+def test_clumps_of_bad_answers_that_were_there_before_are_no_impact():
+    clumps = tuple(r.Stretch(t, t + 0.1, wrong=1.0) for t in np.arange(12.0, 99.0, 4.0).tolist())
+    found = incident(r.Script(stretches=clumps))
+    assert found.outcome == "absorbed"
+    worse = incident(r.Script(stretches=(*clumps, r.Stretch(38.0, 60.0, wrong=0.5))))
+    assert L + 37.0 <= at(worse, "t_impact").value_s <= L + 38.2
 
 
 def test_harm_that_begins_while_the_fault_is_being_injected_is_dated_there():
