@@ -165,8 +165,16 @@ def test_the_expected_shares_follow_the_windows_hours() -> None:
 
 def test_an_event_tells_its_features_or_not_and_never_half_of_them() -> None:
     body: dict[str, Any] = {
-        **{"at_s": 1, "flight_id": "f1", "mask": 0, "model": "champion", "fallback": "none"},
-        **{"score": 0.5, "late": True, "rule": True, "hour": 8, "age_s": 0.1},
+        "at_s": 1,
+        "flight_id": "f1",
+        "mask": 0,
+        "model": "champion",
+        "fallback": "none",
+        "score": 0.5,
+        "late": True,
+        "rule": True,
+        "hour": 8,
+        "age_s": 0.1,
     }
     assert read_event(orjson.dumps(body)).features is None
     told = body | {"features": [1, None, *[0] * 7], "carrier": "UA", "origin": "EWR"}
