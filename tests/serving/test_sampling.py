@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from fixtures.models import exported
 from fixtures.serving import sampling
 from fixtures.serving.features import FEATURES
-from fixtures.serving.sampling import Sampling
 from fixtures.serving.samples import SampleWindow
+from fixtures.serving.sampling import Sampling
 from fixtures.serving.windows import Served
 
 MODELS = exported.load()

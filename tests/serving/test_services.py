@@ -259,6 +259,7 @@ def test_wrong_values_in_the_store_show_in_the_skew_of_their_feature(stack: Stac
             stack.store.set(key, json.dumps(entry))
         assert stack.ask(number)[1]["x-feature-mask"] == "0"
     monitor = stack.at("monitor")
+    eventually(lambda: len(stack.events()) == COUNT, "every event is written")
     told = [event for event in stack.events() if "features" in event]
     assert [event["row"] % 2 for event in told] == [0] * (COUNT // 2)
     assert {len(event["features"]) for event in told} == {len(FEATURES)}
