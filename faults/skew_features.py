@@ -1,7 +1,7 @@
 """Online features that arrive on time and are wrong.
 
-A team upstream sends seconds where it sent minutes, a clock moves to UTC, two columns change places
-in a join, a sensor repeats its last value. Every entry of the store is fresh and complete, no null
+A producer counts delays from another clock, a team sends seconds where it sent minutes, two columns
+change places in a join, a sensor repeats its last value. Every entry of the store is fresh and complete, no null
 rate moves, every request is answered in time, and the model believes what it reads. Good looks like
 a monitor that holds what was served against what the pipeline says of the same entity, and a switch
 to the model that does not need the features until the two agree again.
@@ -44,14 +44,14 @@ class SkewFeatures:
         ("dep_delay", "origin_delay", "carrier_delay"), "which features to change"
     )
     mode: SkewMode = param(
-        "scale",
-        "scale and change of unit, shift, stuck value, swap of columns, or recode: a category or "
+        "shift",
+        "shift, scale and change of unit, stuck value, swap of columns, or recode: a category or "
         "hour under another code",
     )
     amount: float = param(
-        60.0,
-        "factor of a scale (60: minutes sent as seconds), addend of a shift or recode, the value "
-        "that is stuck",
+        30.0,
+        "addend of a shift or recode (30: half an hour), factor of a scale (60: minutes sent as "
+        "seconds), the value that is stuck",
     )
     cycle: float = param(24.0, "where a recode wraps around: 24 for hours sent as UTC", ge=1)
     fraction: float = param(

@@ -70,7 +70,7 @@ def test_a_rule_travels_as_json(one):
     [
         ({"features": []}, "at least one"),
         ({"mode": "swap", "features": ["dep_delay"]}, "two features"),
-        ({"amount": 1}, "changes nothing"),
+        ({"mode": "scale", "amount": 1}, "changes nothing"),
         ({"mode": "shift", "amount": 0}, "changes nothing"),
         ({"mode": "melt"}, "one of scale"),
         ({"fraction": 2}, "maximum"),
