@@ -1,10 +1,10 @@
 """Online features that arrive on time and are wrong.
 
 A producer counts delays from another clock, a team sends seconds where it sent minutes, two columns
-change places in a join, a sensor repeats its last value. Every entry of the store is fresh and complete, no null
-rate moves, every request is answered in time, and the model believes what it reads. Good looks like
-a monitor that holds what was served against what the pipeline says of the same entity, and a switch
-to the model that does not need the features until the two agree again.
+change places in a join, a sensor repeats its last value. Every entry of the store is fresh and
+complete, no null rate moves, every request is answered in time, and the model believes what it
+reads. Good looks like a monitor that holds what was served against what the pipeline says of the
+same entity, and a switch to the model that does not need the features until the two agree again.
 """
 
 from collections.abc import Mapping, Sequence
