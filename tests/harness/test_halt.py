@@ -1,4 +1,4 @@
-"""The kill switch: thrown, read, damaged; what it does to runs that listen and to those that hang."""
+"""The kill switch: thrown, read, damaged; what it does to runs that listen, and that hang."""
 
 import contextlib
 import dataclasses
