@@ -25,7 +25,7 @@ test-slow: setup-test
 	@$(PY) -m pytest -m slow -s
 
 bench: setup-test
-	@for part in load links stack cli; do \
+	@for part in load links stack cli drift; do \
 	  echo; echo "== $$part"; $(PY) -m tests.bench.bench_$$part || exit 1; \
 	done
 

@@ -18,9 +18,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.capabilities import FeedRewritable, FeedRule, Killable, Pausable
+    from harness.capabilities import FeedRewritable, FeedRule, Killable, Pausable, feed_rule
     from harness.catalog import fault, report, stack
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
+    from harness.model.feed import SkewMode, SkewRule
     from harness.model.plan import Node, Topology
     from harness.model.values import Json, Undo
     from harness.model.window import Window
@@ -60,19 +61,22 @@ __all__ = (
     "RawSeries",
     "Reading",
     "Site",
+    "SkewMode",
+    "SkewRule",
     "StackError",
     "Topology",
     "Undo",
     "Verdict",
     "Window",
     "fault",
+    "feed_rule",
     "param",
     "report",
     "stack",
 )
 
 _HOMES = {
-    "harness.capabilities": ("FeedRewritable", "FeedRule", "Killable", "Pausable"),
+    "harness.capabilities": ("FeedRewritable", "FeedRule", "Killable", "Pausable", "feed_rule"),
     "harness.catalog": ("fault", "report", "stack"),
     "harness.model.analysis": (
         "Analysis",
@@ -83,6 +87,7 @@ _HOMES = {
         "Measure",
         "Verdict",
     ),
+    "harness.model.feed": ("SkewMode", "SkewRule"),
     "harness.model.plan": ("Node", "Topology"),
     "harness.model.values": ("Json", "Undo"),
     "harness.model.window": ("Window",),

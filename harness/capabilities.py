@@ -6,11 +6,11 @@ capability is something that a real failure or a real operator could do: none is
 stack.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from harness.model.feed import SkewRule, chosen
 from harness.model.plan import Node
 from harness.model.values import Json
 
@@ -30,8 +30,7 @@ class FeedRule:
 
     def hits(self, entity: str) -> bool:
         """Say whether this entity's row is spoilt."""
-        digest = hashlib.blake2b(f"{self.salt}/{entity}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") < self.fraction * 2**64
+        return chosen(entity, self.fraction, self.salt)
 
     def spoil(self, entity: str, features: Mapping[str, float | None]) -> dict[str, float | None]:
         """Return the row as the store will get it."""
@@ -40,6 +39,12 @@ class FeedRule:
         if self.mode == "absent":
             return {n: v for n, v in features.items() if n not in self.features}
         return {n: None if n in self.features else v for n, v in features.items()}
+
+    def in_force(
+        self, entity: str, stored: Mapping[str, object], true: Mapping[str, float | None]
+    ) -> bool | None:
+        """Say whether a stored row lacks what this rule takes away, whatever the true one is."""
+        return all(stored.get(name) is None for name in self.features)
 
     def to_json(self) -> Json:
         """Carry it to another process."""
@@ -56,6 +61,11 @@ class FeedRule:
         return cls(tuple(body["features"]), body["fraction"], body["mode"], body["salt"])
 
 
+def feed_rule(body: Json) -> FeedRule | SkewRule:
+    """Read back a rule for the feed, of whichever kind."""
+    return SkewRule.from_json(body) if body.get("rule") == "skew" else FeedRule.from_json(body)
+
+
 @runtime_checkable
 class FeedRewritable(Protocol):
     """The feed that the store is filled from passes a place where its rows can be rewritten."""
@@ -66,7 +76,7 @@ class FeedRewritable(Protocol):
     async def feed_route(self) -> Json:
         """How the feed is routed now; only reads."""
 
-    async def rewrite_feed(self, rule: FeedRule, route: Json) -> None:
+    async def rewrite_feed(self, rule: FeedRule | SkewRule, route: Json) -> None:
         """Route the feed through something that spoils rows by ``rule``, in place of any other."""
 
     async def restore_feed(self, route: Json | None) -> None:
@@ -74,9 +84,9 @@ class FeedRewritable(Protocol):
         it, and have the pipeline write again what was spoilt. Does nothing to a healthy feed.
         """
 
-    async def spoilt_share(self, rule: FeedRule) -> tuple[float, int]:
-        """Read the store: of the entities about to be asked for that ``rule`` hits, the share whose
-        stored row lacks the rule's features, and how many were looked at.
+    async def spoilt_share(self, rule: FeedRule | SkewRule) -> tuple[float, int]:
+        """Read the store: of the entities about to be asked for that ``rule`` hits and changes, the
+        share whose stored row is what the rule makes of it, and how many were looked at.
         """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures.data import FLIGHTS_PATH, GOLDEN_PATH, prepare
+from fixtures.data import FLIGHTS_PATH, GOLDEN_PATH, MODELS_PATH, prepare
 from fixtures.serving import flights
 from fixtures.serving.flights import COLUMNS, Flights
 
@@ -19,7 +19,9 @@ def data() -> Flights:
     return flights.load(FLIGHTS_PATH)
 
 
-@pytest.mark.parametrize("path", [FLIGHTS_PATH, GOLDEN_PATH], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [FLIGHTS_PATH, GOLDEN_PATH, MODELS_PATH], ids=lambda path: path.name
+)
 def test_a_file_has_the_digest_that_its_provenance_states(path: Path) -> None:
     stated = re.search(rf"\| `{path.name}` \|.*`([0-9a-f]{{64}})` \|", PROVENANCE)
     assert stated and stated[1] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -330,6 +330,7 @@ def test_probes_read_a_healthy_stack_as_healthy(stood):
     assert found == {
         ("pin", "gateway"): 0.0,
         ("store_lacking", "redis"): 0.0,
+        ("store_skewed", "redis"): 0.0,
         ("backlog_s", "materializer"): 0.0,
         ("replica_ready", "replica-0"): 1.0,
         ("replica_ready", "replica-1"): 1.0,

@@ -251,3 +251,39 @@ def test_a_wrong_configuration_ends_a_service_with_one_line(tmp_path: Path) -> N
             assert (code, len(lines), says in lines[0]) == (status, 1, True), lines
         assert running.processes["feed"].wait(60) == 1  # found out in the background
         assert "no flights at /nowhere" in running.log("feed").splitlines()[-1]
+
+
+def test_wrong_values_in_the_store_show_in_the_skew_of_their_feature(stack: Stack) -> None:
+    stack.rig.end("materializer")  # or it would put everything right again
+    for number, row in enumerate(stack.cases.rows.tolist()):
+        key = f"features:f{row}"
+        if row % 4 == 0:
+            entry = json.loads(stack.store.get(key))  # type: ignore[arg-type]
+            entry["features"]["dep_delay"] = entry["features"]["dep_delay"] * 60 + 1
+            stack.store.set(key, json.dumps(entry))
+        assert stack.ask(number)[1]["x-feature-mask"] == "0"
+    monitor = stack.at("monitor")
+    eventually(lambda: len(stack.events()) == COUNT, "every event is written")
+    told = [event for event in stack.events() if "features" in event]
+    assert [event["row"] % 2 for event in told] == [0] * (COUNT // 2)
+    assert {len(event["features"]) for event in told} == {len(FEATURES)}
+    eventually(
+        lambda: metric(monitor, "feature_skew_observations") == COUNT // 2,
+        "every sample is compared",
+    )
+    assert metric(monitor, "feature_skew_ratio", feature="dep_delay") == pytest.approx(0.5, abs=0.1)
+    assert metric(monitor, "feature_skew_ratio", feature="distance") == 0.0
+    assert metric(monitor, "feature_out_of_range_ratio", feature="dep_delay") > 0.02
+    assert metric(monitor, "category_unseen_ratio", field="origin") == 0.0
+    assert metric(monitor, "model_age_seconds", model="champion") > 0
+
+
+def test_the_feed_tells_the_rows_of_the_flights_that_are_named(stack: Stack) -> None:
+    feed = stack.at("feed")
+    status, _, body = call("GET", feed, "/v1/features?ids=f9,f327340,f999999999")
+    assert status == 200 and [row["flight_id"] for row in body["rows"]] == ["f9", "f327340"]
+    whole = call("GET", feed, "/v1/features?after=8&limit=1")[2]["rows"]
+    assert whole == body["rows"][:1]
+    assert call("GET", feed, "/v1/features?ids=")[2] == {"rows": []}
+    assert call("GET", feed, "/v1/features?ids=x9")[0] == 400
+    assert call("GET", feed, "/v1/features?ids=" + ",".join(["f1"] * 5_001))[0] in (400, 414)
