@@ -107,12 +107,12 @@ def first_crossing(bad: Bools, budget: float, enough: float, n_min: int = 1) -> 
     return min((c for c in found if c is not None), key=lambda c: (c.at, c.start), default=None)
 
 
-def dispersion(*stretches: Bools, few: float = 1.0) -> float:
+def dispersion(*stretches: Bools, few: float = 1.0, beyond_chance: bool = False) -> float:
     """Estimate phi of stretches (n,) of events, each with a share of its own: 1 or more.
 
-    How much more the bad counts of blocks vary than if events were independent; 1 where that much
-    is within the chance of independent ones. At least ``few`` where the first stretch, the one that
-    clumps, has too few blocks to tell.
+    How much more the bad counts of blocks vary than if events were independent. At least ``few``
+    where the first stretch, the one that clumps, has too few blocks to tell. ``beyond_chance``: 1
+    where independent events may well vary as much; for a test, that would lose power for nothing.
     """
     squares, freedom = 0.0, 0
     for bad in stretches:
@@ -125,7 +125,9 @@ def dispersion(*stretches: Bools, few: float = 1.0) -> float:
             squares += float(np.square(counts - BLOCK * share).sum()) / (share * (1 - share))
             freedom += blocks - 1
     phi = squares / BLOCK / freedom if freedom else 1.0
-    if freedom and phi < 1 + CHANCE * sqrt(2 / freedom):  # the spread of chi-square over its mean
+    if (
+        beyond_chance and freedom and phi < 1 + CHANCE * sqrt(2 / freedom)
+    ):  # the spread of chi-square over its mean
         phi = 1.0
     return max(phi, few if len(stretches[0]) < FEW_BLOCKS * BLOCK else 1.0)
 

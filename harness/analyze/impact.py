@@ -109,7 +109,7 @@ def _impact_on(
     crossing = first_crossing(
         events.bad[low:high],
         objective.budget,
-        enough * cautious(dispersion(events.bad[start:low])),
+        enough * cautious(dispersion(events.bad[start:low], beyond_chance=True)),
         oracle.n_min(objective),
     )
     if crossing is None:

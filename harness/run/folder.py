@@ -190,10 +190,12 @@ def requests(folder: Folder) -> Requests:
 
 
 def write_cases(folder: Folder, label: "NDArray[np.bool_]", golden: "NDArray[np.bool_]") -> None:
-    """Write the truth of every case: (n,) bool each."""
+    """Write the truth of every case: (n,) bool each; a run killed here leaves none, or all."""
     import numpy as np
 
-    np.savez_compressed(folder.cases, label=label, golden=golden)
+    draft = folder.path / "cases.draft.npz"
+    np.savez_compressed(draft, label=label, golden=golden)
+    draft.replace(folder.cases)
 
 
 def write_series(folder: Folder, found: Iterable[Series]) -> None:

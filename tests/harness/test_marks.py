@@ -12,6 +12,7 @@ from harness.analyze.oracle import Oracle
 from harness.analyze.slis import OracleEvents
 from harness.model import events as ev
 from harness.model.record import Record, Requests, Series
+from harness.model.rows import ERROR
 from tests.harness import records as r
 
 L = r.LOAD_AT_S
@@ -172,6 +173,26 @@ def test_requests_lost_after_the_heal_leave_recovery_unknown_and_mitigation_know
     assert within(at(found, "t_mitigate"), L + 41.0)
     assert at(found, "t_recover") is None
     assert "no data from" in found.mark("t_recover").how
+
+
+def test_what_is_known_not_to_have_recovered_is_not_excused_by_a_gap():
+    script = r.USUAL_RUN.with_(readings=((39.6, 200.0, "pin", 1.0),))
+    record = script.record()
+    fewer = Record(record.events, record.requests.between(0, L + 80), record.series)
+    found = incidents(Oracle(fewer, r.SLO, r.HOLD_S), r.scenario(script))[0]
+    assert found.ttr.censored and found.ttr.low_s > 3
+
+
+def test_a_few_requests_are_too_few_to_miss_an_objective():
+    script = r.Script()
+    record = script.record()
+    rows = record.requests.rows[:600].copy()
+    rows["outcome"][::2] = ERROR
+    had = Requests(rows, record.requests.label[:600], record.requests.golden[:600])
+    starts_s = np.array([float(had.due_s[0]), float(had.due_s[-10])])
+    oracle = Oracle(Record(record.events, had, record.series), r.SLO, r.HOLD_S)
+    assert oracle.misses(r.AVAILABILITY, starts_s).tolist() == [True, False]
+    assert oracle.blind(r.AVAILABILITY, starts_s).tolist() == [False, True]
 
 
 def test_a_gap_in_the_requests_hides_no_earlier_recovery():
