@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from harness import (
     Evidence,
-    FeedRewritable,
+    FeedSkewable,
     Node,
     SkewMode,
     SkewRule,
@@ -73,30 +73,30 @@ class SkewFeatures:
         """The share of requests it can touch, for the limits on the blast radius."""
         return self.fraction
 
-    def refuse(self, target: FeedRewritable) -> str | None:
+    def refuse(self, target: FeedSkewable) -> str | None:
         """Features that the feed does not carry cannot be changed."""
-        known = target.feed_features()
+        known = target.skewable_features()
         strange = next((name for name in self.features if name not in known), None)
         if strange is None:
             return None
         return f"the feed carries no feature {strange!r}; it has {', '.join(known)}"
 
-    async def prepare(self, target: FeedRewritable, nodes: Sequence[Node]) -> Undo:
+    async def prepare(self, target: FeedSkewable, nodes: Sequence[Node]) -> Undo:
         """Remember how the feed is routed."""
         if (why := self.refuse(target)) is not None:
             raise ValueError(why)
         return {"route": await target.feed_route()}
 
-    async def inject(self, target: FeedRewritable, nodes: Sequence[Node], undo: Undo) -> None:
+    async def inject(self, target: FeedSkewable, nodes: Sequence[Node], undo: Undo) -> None:
         """Put the rewriting in the feed's way."""
         await target.rewrite_feed(self._rule(), undo["route"])
 
-    async def verify(self, target: FeedRewritable, nodes: Sequence[Node]) -> bool:
+    async def verify(self, target: FeedSkewable, nodes: Sequence[Node]) -> bool:
         """In force once the store holds wrong values of the entities about to be asked for."""
         share, looked_at = await target.spoilt_share(self._rule())
         return looked_at >= ENOUGH and share >= IN_FORCE_SHARE
 
-    async def heal(self, target: FeedRewritable, nodes: Sequence[Node], undo: Undo | None) -> None:
+    async def heal(self, target: FeedSkewable, nodes: Sequence[Node], undo: Undo | None) -> None:
         """Route the feed as it was, and have what was spoilt written again."""
         await target.restore_feed(undo["route"] if undo else None)
 

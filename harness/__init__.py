@@ -18,7 +18,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.capabilities import FeedRewritable, FeedRule, Killable, Pausable, feed_rule
+    from harness.capabilities import (
+        FeedRewritable,
+        FeedRule,
+        FeedSkewable,
+        Killable,
+        Pausable,
+        feed_rule,
+    )
     from harness.catalog import fault, report, stack
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
     from harness.model.feed import SkewMode, SkewRule
@@ -49,6 +56,7 @@ __all__ = (
     "Evidence",
     "FeedRewritable",
     "FeedRule",
+    "FeedSkewable",
     "Finding",
     "Incident",
     "Json",
@@ -76,7 +84,14 @@ __all__ = (
 )
 
 _HOMES = {
-    "harness.capabilities": ("FeedRewritable", "FeedRule", "Killable", "Pausable", "feed_rule"),
+    "harness.capabilities": (
+        "FeedRewritable",
+        "FeedRule",
+        "FeedSkewable",
+        "Killable",
+        "Pausable",
+        "feed_rule",
+    ),
     "harness.catalog": ("fault", "report", "stack"),
     "harness.model.analysis": (
         "Analysis",

@@ -91,6 +91,14 @@ class FeedRewritable(Protocol):
 
 
 @runtime_checkable
+class FeedSkewable(FeedRewritable, Protocol):
+    """A feed whose rows can also be given other values, and whose truth can be computed again."""
+
+    def skewable_features(self) -> Sequence[str]:
+        """The names of the features whose values can be changed on their way."""
+
+
+@runtime_checkable
 class Killable(Protocol):
     """Nodes are processes that can be killed without warning, and started again."""
 
