@@ -409,6 +409,13 @@ def test_what_an_aborted_run_left_different_is_named_and_not_a_failure():
     assert finding(judge(r.USUAL_RUN, record=same), "everything healed").verdict is PASS
 
 
+@pytest.mark.parametrize("mark", [r.MITIGATED, r.RECOVERED])
+def test_a_run_aborted_before_anybody_was_hurt_absorbed_nothing(mark):
+    found = judge(r.Script(), mark, record=aborted(r.Script(), 60.0), absorbed_ok=True)
+    assert found.incidents[0].outcome == "aborted"
+    assert expectation(found).verdict is UNKNOWN
+
+
 def test_a_fault_that_an_aborted_run_left_is_a_failure():
     left = aborted(r.USUAL_RUN, 40.0, healed=False)
     assert finding(judge(r.USUAL_RUN, record=left), "everything healed").verdict is FAIL
@@ -541,6 +548,12 @@ def test_at_least_a_multiple_of_nothing_says_nothing():
         Mode.OVERALL, "fallback_share", Bound("at_least", 0.5, times_baseline=True), "fault"
     )
     assert expectation(judge(r.USUAL_RUN, expect)).verdict is UNKNOWN
+
+
+def test_requests_without_an_answer_say_nothing_of_how_right_it_was():
+    out = r.Script(stretches=(r.Stretch(30.0, 70.0, error=1.0),))
+    expect = ExpectSli(Mode.OVERALL, "paired_correctness", Bound("at_least", 0.5))
+    assert expectation(judge(out, expect)).verdict is UNKNOWN
 
 
 def test_no_data_at_the_end_is_not_eventually():
