@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness import Evidence, FeedRewritable, FeedRule, Node, Undo, Window, fault, param
+from harness import Defence, Evidence, FeedRewritable, FeedRule, Node, Undo, Window, fault, param
 
 IN_FORCE_SHARE = 0.9  # of the entities hit; the rest may have been written just before
 ENOUGH = 5  # entities to look at before believing a share
@@ -30,6 +30,18 @@ class DropFeatures:
     )
 
     roles: ClassVar[tuple[str, ...]] = ("feed",)
+    defences: ClassVar[tuple[Defence, ...]] = (
+        Defence(
+            "alert FeatureMissing",
+            "detection",
+            "it watches the share of nulls; nothing else moves within seconds",
+        ),
+        Defence(
+            "runbook route_to_baseline",
+            "mitigation",
+            "it switches to the model that does not read what is missing",
+        ),
+    )
 
     features: tuple[str, ...] = param(
         ("dep_delay", "origin_delay", "carrier_delay"), "which features to drop"

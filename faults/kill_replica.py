@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
 
-from harness import Evidence, Killable, Node, Undo, Window, fault, param
+from harness import Defence, Evidence, Killable, Node, Undo, Window, fault, param
 
 READY = "replica_ready"  # the probe; its readings are 1 and 0
 MOSTLY_READY, MOSTLY_DEAD = 0.9, 0.5
@@ -31,6 +31,18 @@ class KillReplica:
         {"share": 1.0},
     )
     roles: ClassVar[tuple[str, ...]] = ("replica",)
+    defences: ClassVar[tuple[Defence, ...]] = (
+        Defence(
+            "alert TargetDown",
+            "detection",
+            "callers see nothing, so only the missing scrape tells that half the capacity is gone",
+        ),
+        Defence(
+            "replicas",
+            "availability",
+            "another replica answers; alone, all that is left is the baseline in the gateway",
+        ),
+    )
 
     share: float = param(
         1.0, "share of the chosen nodes that is killed, rounded up to whole nodes", ge=0.01, le=1

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness import Evidence, Node, Pausable, Undo, Window, fault, param
+from harness import Defence, Evidence, Node, Pausable, Undo, Window, fault, param
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,18 @@ class PauseReplica:
         {"share": 1.00},
     )
     roles: ClassVar[tuple[str, ...]] = ("replica",)
+    defences: ClassVar[tuple[Defence, ...]] = (
+        Defence(
+            "alert TargetDown",
+            "detection",
+            "a scrape that hangs is the one sign that comes within seconds",
+        ),
+        Defence(
+            "replicas",
+            "availability",
+            "another replica answers once the first has had its time; alone, every caller waits",
+        ),
+    )
 
     share: float = param(1.0, "share of every second for which they are stopped", ge=0.01, le=1)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness import (
+    Defence,
     Evidence,
     FeedSkewable,
     Node,
@@ -40,6 +41,18 @@ class SkewFeatures:
         {"fraction": 1.00},
     )
     roles: ClassVar[tuple[str, ...]] = ("feed",)
+    defences: ClassVar[tuple[Defence, ...]] = (
+        Defence(
+            "alert FeatureSkew",
+            "detection",
+            "it holds what was served against the pipeline; the values alone look right",
+        ),
+        Defence(
+            "runbook route_to_baseline",
+            "mitigation",
+            "it switches to the model that does not read what is wrong",
+        ),
+    )
 
     features: tuple[str, ...] = param(
         ("dep_delay", "origin_delay", "carrier_delay"), "which features to change"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.capabilities import (
+        Ablatable,
         FeedRewritable,
         FeedRule,
         FeedSkewable,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
     from harness.catalog import fault, report, stack
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
+    from harness.model.defence import Defence, Protects
     from harness.model.feed import SkewMode, SkewRule
     from harness.model.plan import Node, Topology
     from harness.model.values import Json, Undo
@@ -47,10 +49,12 @@ if TYPE_CHECKING:
     from harness.schema import param
 
 __all__ = (
+    "Ablatable",
     "Analysis",
     "Answer",
     "AuditEntry",
     "Cases",
+    "Defence",
     "Endpoint",
     "Estimate",
     "Evidence",
@@ -66,6 +70,7 @@ __all__ = (
     "Node",
     "Notification",
     "Pausable",
+    "Protects",
     "RawSeries",
     "Reading",
     "Site",
@@ -85,6 +90,7 @@ __all__ = (
 
 _HOMES = {
     "harness.capabilities": (
+        "Ablatable",
         "FeedRewritable",
         "FeedRule",
         "FeedSkewable",
@@ -102,6 +108,7 @@ _HOMES = {
         "Measure",
         "Verdict",
     ),
+    "harness.model.defence": ("Defence", "Protects"),
     "harness.model.feed": ("SkewMode", "SkewRule"),
     "harness.model.plan": ("Node", "Topology"),
     "harness.model.values": ("Json", "Undo"),

@@ -6,7 +6,7 @@ capability is something that a real failure or a real operator could do: none is
 stack.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -64,6 +64,19 @@ class FeedRule:
 def feed_rule(body: Json) -> FeedRule | SkewRule:
     """Read back a rule for the feed, of whichever kind."""
     return SkewRule.from_json(body) if body.get("rule") == "skew" else FeedRule.from_json(body)
+
+
+@runtime_checkable
+class Ablatable(Protocol):
+    """Its own defences can be left out, by its ordinary settings and by nothing else."""
+
+    def switches(self) -> Sequence[str]:
+        """The name of every defence that can be left out; see ``harness.model.defence``."""
+
+    def without(self, names: Iterable[str]) -> Mapping[str, object]:
+        """The changes to its settings with which it is stood up without these defences; none for
+        one that it lacks already. Raises ``ValueError`` for a name that is no switch of it.
+        """
 
 
 @runtime_checkable

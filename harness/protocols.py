@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from harness.model.defence import Defence
 from harness.model.plan import Node, Topology
 from harness.model.values import Json, Undo
 
@@ -46,7 +47,8 @@ class Fault(Protocol[Target_contra]):
     """A way to break a target, and to mend it again.
 
     A fault is a frozen dataclass of its parameters. ``severities`` are its five published
-    severities, mildest first, as parameter values, and ``roles`` those of the nodes it can strike.
+    severities, mildest first, as parameter values, ``roles`` those of the nodes it can strike, and
+    ``defences`` what should notice or contain it, two or more, each of which can be left out.
     ``heal`` must work twice, on a healthy target, without an undo, and from another process: it may
     run after a crash, with nothing to go on.
 
@@ -56,6 +58,7 @@ class Fault(Protocol[Target_contra]):
 
     severities: ClassVar[tuple[Mapping[str, object], ...]]
     roles: ClassVar[tuple[str, ...]]
+    defences: ClassVar[tuple[Defence, ...]]
 
     async def prepare(self, target: Target_contra, nodes: Sequence[Node]) -> Undo:
         """Read, and only read, whatever ``heal`` will need, as JSON."""

@@ -30,6 +30,8 @@ def describe(catalog: Catalog, name: str) -> list[str]:
     for number, params in enumerate(cls.severities, 1):
         words = ", ".join(f"`{key}: {value}`" for key, value in params.items())
         out.append(f"| {number} | {words} |")
+    out += ["", "| defence | protects | why |", "|---|---|---|"]
+    out += [f"| `{d.name}` | {d.protects} | {d.why} |" for d in cls.defences]
     if rows := schema.rows(cls):
         out += ["", "| parameter | default | meaning |", "|---|---|---|"]
         out += [f"| `{key}` | `{default}` | {doc} |" for key, default, doc in rows]
