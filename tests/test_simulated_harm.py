@@ -11,6 +11,7 @@ from fixtures.stacks._simulated.harm import STARTS_AGAIN_IN_S
 from fixtures.stacks._simulated.replicas import EJECT_AFTER, REPLICA_TIMEOUT_S, Pausing
 from fixtures.stacks.simulated import SimulatedStack
 from harness import Site, StackError
+from harness.model.dead_man import is_dead_man
 from harness.run.clocks import loop_factory
 
 ONE, BOTH = ("replica-0",), ("replica-0", "replica-1")
@@ -28,7 +29,12 @@ def now_s():
 async def up(**settings):
     notified = []
     stack = SimulatedStack(**settings)
-    await stack.up(Site("", seed=3, notify=notified.append))
+
+    def notify(notification):
+        if not is_dead_man(notification.labels):
+            notified.append(notification)
+
+    await stack.up(Site("", seed=3, notify=notify))
     await asyncio.sleep(2)
     return stack, notified
 

@@ -113,8 +113,15 @@ def test_alerts_go_to_the_responder_and_to_the_webhook_that_is_given(tmp_path):
 
     def receivers(webhook):
         config = json.loads(_settings.alertmanager_config(layout, webhook))
-        urls = {r["name"]: r["webhook_configs"][0]["url"] for r in config["receivers"]}
-        routes = config["route"]["routes"]
+        nobody, *others = config["receivers"]
+        urls = {r["name"]: r["webhook_configs"][0]["url"] for r in others}
+        heartbeat, *routes = config["route"]["routes"]
+        assert heartbeat == {
+            "receiver": "harness" if webhook else "nobody",
+            "matchers": ['severity="none"'],
+            "repeat_interval": "2s",
+        }
+        assert nobody == {"name": "nobody"}
         assert all(route["continue"] for route in routes)
         assert {route["receiver"] for route in routes} == set(urls)
         return urls

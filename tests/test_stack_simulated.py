@@ -25,6 +25,7 @@ from fixtures.stacks.simulated import SimulatedStack
 from harness import AuditEntry, FeedRule, Notification, RawSeries, Reading, Site, StackError
 from harness import schema as schemas
 from harness.catalog import Catalog
+from harness.model.dead_man import HEARD_EVERY_S, is_dead_man
 from harness.protocols import Answer, Served, Simulated
 from harness.run.clocks import loop_factory
 
@@ -50,7 +51,8 @@ class Day:
     due_s: NDArray[np.float64]
     answers: list[Answer]
     took_s: NDArray[np.float64]
-    notified: list[tuple[float, Notification]]
+    notified: list[tuple[float, Notification]]  # all but the dead-man's alert
+    heard_s: list[float]  # when that one was
     audit: list[AuditEntry]
     probes: list[tuple[float, dict[tuple[str, str], float]]]
     series: list[RawSeries]
@@ -100,7 +102,15 @@ async def _live(
     heal_s: float,
 ) -> Day:
     notified: list[tuple[float, Notification]] = []
-    await stack.up(Site("", seed=seed, notify=lambda n: notified.append((now() - zero_s, n))))
+    heard_s: list[float] = []
+
+    def notify(notification: Notification) -> None:
+        if is_dead_man(notification.labels):
+            heard_s.append(now())
+        else:
+            notified.append((now() - zero_s, notification))
+
+    await stack.up(Site("", seed=seed, notify=notify))
     zero_s = now()
     count = int(rate * for_s)
     due_s = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, count))
@@ -142,7 +152,7 @@ async def _live(
     before = await stack.fingerprint()
     await asyncio.gather(load(), probe(), hurt())
     day = Day(
-        *(stack, due_s, answers, took_s, notified, list(await stack.audit(0)), probes),
+        *(stack, due_s, answers, took_s, notified, heard_s, list(await stack.audit(0)), probes),
         *(list(await stack.series(0, 1e9)), zero_s, cases.label, cases.golden),
         before == await stack.fingerprint(),
         *marks,
@@ -218,7 +228,7 @@ def test_a_healthy_replay_of_the_whole_table_alarms_nobody(table: GoldenTable) -
     day = live(SimulatedStack(), rate=250, for_s=len(table) / 250)
     assert len(day.answers) == len(table)
     assert day.notified == [] and day.audit == []
-    assert not any(s.name == "ALERTS" for s in day.series)
+    assert not any(s.name == "ALERTS" and not is_dead_man(s.labels) for s in day.series)
     assert {(a.outcome, a.model, a.mask, a.fallback) for a in day.answers} == {
         (0, "champion", 0, "none")
     }
@@ -526,6 +536,12 @@ def test_every_alert_that_fired_is_told_resolved() -> None:
     assert told == {
         name: ["firing", "resolved"] for name in ("dep_delay", "origin_delay", "carrier_delay")
     }
+
+
+def test_the_dead_mans_alert_is_told_again_and_again_to_the_pager_alone() -> None:
+    day = faulty_day()
+    assert len(day.heard_s) > 10 and np.diff(day.heard_s).max() < HEARD_EVERY_S / 2
+    assert faulty_day(alerts_off=("Watchdog",)).heard_s == []
 
 
 def test_series_are_cut_to_the_span_that_is_asked_for() -> None:

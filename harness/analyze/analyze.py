@@ -21,6 +21,7 @@ from harness.analyze.checkers import (
 )
 from harness.analyze.expectations import Meets
 from harness.analyze.headline import headline
+from harness.analyze.hearing import Heard, known
 from harness.analyze.incidents import incidents as find_incidents
 from harness.analyze.method import method
 from harness.analyze.oracle import Oracle, judged_window, phases
@@ -62,6 +63,7 @@ def analyze(
         Bit(faults, scenario),
         Healed(),
         Steady(),
+        *([Heard()] if known(record) is not None else []),
         Measured(oracle, incidents),
         KeptPace(incidents),
         Complete(),

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from harness.analyze.hearing import deaf_from_s, known
 from harness.model.analysis import Estimate, Mark
+from harness.model.dead_man import is_dead_man
 from harness.model.events import Alerted, ClockRead, Exported
 from harness.model.record import Record, Series
 
@@ -17,11 +19,14 @@ def detected(record: Record, by: Mapping[str, str], from_s: float, until_s: floa
     """Find the first alert that matches ``by`` (any, when empty) in [from_s, until_s).
 
     The arrival of a notification at the harness's webhook; where none arrived, the first raw
-    firing sample. Right-censored at ``until_s`` when there is neither.
+    firing sample. A dead-man's alert is none. Right-censored at ``until_s`` when there is neither,
+    or at the instant from which an alert might not have been heard.
     """
     what = f"alert with {spell_labels(by)}" if by else "alert of any name (the scenario names none)"
     for alert in record.alerts:
-        if from_s <= alert.t < until_s and alert.status == "firing" and matches(by, alert.labels):
+        if is_dead_man(alert.labels) or alert.status != "firing":
+            continue
+        if from_s <= alert.t < until_s and matches(by, alert.labels):
             return Mark(
                 "t_detect",
                 Estimate(alert.t, alert.t, alert.t),
@@ -42,9 +47,16 @@ def detected(record: Record, by: Mapping[str, str], from_s: float, until_s: floa
         )
     if (lacks := lost_series(record)) is not None:
         return Mark("t_detect", None, f"no {what} was notified, and {lacks}")
-    return Mark(
-        "t_detect", Estimate(until_s, until_s, until_s, censored=True), f"no {what} was seen"
-    )
+    return _unseen(record, what, from_s, until_s)
+
+
+def _unseen(record: Record, what: str, from_s: float, until_s: float) -> Mark:
+    deaf_s = deaf_from_s(record, from_s, until_s)
+    end_s = until_s if deaf_s is None else deaf_s
+    how = f"no {what} was seen"
+    if deaf_s is not None:
+        how += f" until the alerting fell silent: {known(record)} was not heard any more"
+    return Mark("t_detect", Estimate(end_s, end_s, end_s, censored=True), how)
 
 
 def lost_series(record: Record) -> str | None:
@@ -61,7 +73,7 @@ def already_firing(record: Record, by: Mapping[str, str], at_s: float) -> str | 
     """Name a matching alert that was firing at an instant; ``None`` if there was none."""
     latest: dict[tuple[tuple[str, str], ...], Alerted] = {}
     for alert in record.alerts:
-        if alert.t < at_s and matches(by, alert.labels):
+        if alert.t < at_s and matches(by, alert.labels) and not is_dead_man(alert.labels):
             latest[tuple(sorted(alert.labels.items()))] = alert
     for alert in latest.values():
         if alert.status == "firing":
@@ -90,13 +102,14 @@ def acted(record: Record, from_s: float, heal_s: float, until_s: float) -> Mark:
 
 
 def firing(record: Record, by: Mapping[str, str]) -> list[Series]:
-    """The exported series of matching alerts that say ``firing``."""
+    """The exported series of matching alerts that say ``firing``, the dead-man's left out."""
     return [
         series
         for series in record.series
         if series.name == ALERTS
         and series.labels.get("alertstate") == "firing"
         and matches(by, series.labels)
+        and not is_dead_man(series.labels)
     ]
 
 

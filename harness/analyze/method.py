@@ -6,11 +6,13 @@ import numpy as np
 
 from harness.analyze.changepoint import ALPHA, COVERAGE
 from harness.analyze.detection import clock_bound_s, evaluation_s, scrape_s
+from harness.analyze.hearing import beats, known
 from harness.analyze.marks import blur_limit_s
 from harness.analyze.oracle import Oracle
 from harness.analyze.recovery import EVENTS_TO_RESOLVE, LATENCY_TO_RESOLVE
 from harness.model import events as ev
 from harness.model.analysis import Estimate, Incident, MethodNote
+from harness.model.dead_man import HEARD_EVERY_S
 from harness.model.record import Record
 
 
@@ -37,6 +39,7 @@ def method(oracle: Oracle, incidents: Sequence[Incident]) -> tuple[MethodNote, .
         _pace(oracle.record),
         *_clocks(oracle.record),
         _sampling(oracle.record),
+        _alerting(oracle.record),
     )
 
 
@@ -165,4 +168,23 @@ def _sampling(record: Record) -> MethodNote:
         ", ".join(found) or "no monitored series on record",
         f"detection varies by up to {spread} from run to run with the phase of the injection; "
         f"times from the stack's clock are good to {clock_bound_s(record) * 1e3:.2f} ms",
+    )
+
+
+def _alerting(record: Record) -> MethodNote:
+    alert, times = known(record), beats(record)
+    if alert is None:
+        return MethodNote(
+            "no alert",
+            "from the webhook and the monitored series",
+            "the stack has no dead-man's alert (label severity=none): that its alerts could have "
+            "been heard is assumed",
+        )
+    gaps = np.diff(times)
+    longest = f", at most {gaps.max():.1f} s apart" if len(gaps) else ""
+    return MethodNote(
+        "no alert",
+        f"from the webhook and the monitored series; {alert} always fires, and what was not said "
+        f"while it was silent for over {HEARD_EVERY_S:g} s is not known",
+        f"heard {len(times)} times{longest}",
     )

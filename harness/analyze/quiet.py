@@ -1,15 +1,18 @@
 """Whether nothing happened: no alert, no action, in the whole run.
 
 The one expectation that an empty record would meet best. So silence is asked for its witnesses: the
-monitored series must be on record and go on to the end of the load, and the audit trail must have
-been read to its end.
+monitored series must be on record and go on to the end of the load, the dead-man's alert (which is
+no noise) must have been heard throughout where there is one, and the audit trail must have been
+read to its end.
 """
 
 from typing import Final
 
 from harness.analyze.detection import EVALUATION_S, firing, lost_series, scrape_s
+from harness.analyze.hearing import deaf_from_s, known
 from harness.analyze.oracle import cut_off_s
 from harness.model.analysis import Verdict
+from harness.model.dead_man import is_dead_man
 from harness.model.events import Noted
 from harness.model.record import Record
 from harness.model.scenario import ExpectQuiet
@@ -22,7 +25,11 @@ def quiet(expect: ExpectQuiet, record: Record) -> tuple[Verdict, str]:
     if expect.what == "actions":
         found = sorted({a.what for a in record.actions if a.what not in expect.allow})
     else:
-        heard = {a.labels.get("alertname", "?") for a in record.alerts if a.status == "firing"}
+        heard = {
+            a.labels.get("alertname", "?")
+            for a in record.alerts
+            if a.status == "firing" and not is_dead_man(a.labels)
+        }
         shown = {
             s.labels.get("alertname", "?") for s in firing(record, {}) if bool((s.value > 0).any())
         }
@@ -50,4 +57,7 @@ def _unwatched(expect: ExpectQuiet, record: Record) -> str | None:
     stale_s = record.load_end_s - newest_s
     if stale_s > STALE_SCRAPES * (scrape_s(record) or EVALUATION_S):
         return f"nothing was watching in the last {stale_s:.1f} s: no series goes on until then"
+    start_s = record.load_start_s or 0.0
+    if (deaf_s := deaf_from_s(record, start_s, record.load_end_s)) is not None:
+        return f"the alerting was not heard from +{deaf_s - start_s:.1f} s on ({known(record)})"
     return None

@@ -5,8 +5,10 @@ from typing import Final
 
 from harness import units
 from harness.analyze.detection import spell_labels
+from harness.analyze.hearing import beats, known, silences
 from harness.model import events as ev
 from harness.model.analysis import Incident, MarkId, Moment
+from harness.model.dead_man import is_dead_man
 from harness.model.record import Record
 
 MEANING: Final[dict[MarkId, str]] = {
@@ -22,14 +24,29 @@ MEANING: Final[dict[MarkId, str]] = {
 
 
 def timeline(record: Record, incidents: Sequence[Incident]) -> tuple[Moment, ...]:
-    """List the moments of a run in time order; ties keep the order of the record."""
+    """List the moments of a run in time order; ties keep the order of the record.
+
+    The dead-man's alert is told once, and again where it fell silent.
+    """
     moments = [
         moment
         for number, event in enumerate(record.events, 1)
         if (moment := _moment(event, f"event {number}")) is not None
     ]
+    moments += _heard(record)
     moments += _marks(incidents)
     return tuple(sorted(moments, key=lambda m: m.t))
+
+
+def _heard(record: Record) -> Iterator[Moment]:
+    name, times = known(record), beats(record)
+    source = "the dead-man's alert at the harness's webhook"
+    if times:
+        yield Moment(times[0], "alert", f"{name} heard: the alerting is alive", source)
+    for low_s, high_s in silences(record):
+        if low_s in times:
+            until = f"until {high_s:.1f} s" if high_s in times else "to the end of the load"
+            yield Moment(low_s, "alert", f"{name} silent from here {until}", source)
 
 
 def _marks(incidents: Sequence[Incident]) -> Iterator[Moment]:
@@ -59,6 +76,8 @@ def _moment(event: ev.Event, source: str) -> Moment | None:
         case ev.Gated():
             answer = "steady" if event.passed else "not steady"
             return Moment(event.t, "note", f"gate: {answer}, {event.because}", source)
+        case ev.Alerted() if is_dead_man(event.labels):
+            return None
         case ev.Alerted():
             what = f"{event.labels.get('alertname', '?')} {event.status}"
             rest = {k: v for k, v in event.labels.items() if k != "alertname"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness import units
 from harness.model import events as ev
+from harness.model.dead_man import is_dead_man
 from harness.model.plan import Plan
 from harness.run.folder import Folder
 from harness.run.tally import Second
@@ -74,6 +75,8 @@ def worded(event: ev.Event) -> str | None:
             return f"fault {event.id}: healed"
         case ev.FaultFailed():
             return f"fault {event.id}: {event.stage} FAILED: {event.error}"
+        case ev.Alerted() if is_dead_man(event.labels):
+            return None
         case ev.Alerted():
             extra = ", ".join(f"{k}={v}" for k, v in sorted(event.labels.items()) if k in _LABELS)
             name = event.labels.get("alertname", "?")
@@ -167,7 +170,7 @@ class _Screen:
                 self._faults[event.id] = "healing"
             case ev.FaultHealed():
                 self._faults[event.id] = "healed"
-            case ev.Alerted():
+            case ev.Alerted() if not is_dead_man(event.labels):
                 key = " ".join(v for k, v in sorted(event.labels.items()) if k in _NAMING)
                 if event.status == "firing":
                     self._alerts[key] = event.labels.get("severity", "")

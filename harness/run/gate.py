@@ -42,10 +42,12 @@ def steady(
     firing: Sequence[Mapping[str, str]],
     readings: Sequence[Reading],
     unhealed: Sequence[str] = (),
+    deaf_s: float = 0.0,
 ) -> tuple[bool, str]:
     """Decide from the last ten seconds, the alerts firing now and the latest probes.
 
     ``unhealed``: ids of faults that should be out of force by now and are not known to be.
+    ``deaf_s``: for how long the alerting's dead-man's alert has been silent, if too long.
     """
     if unhealed:
         return False, f"not healed: {', '.join(unhealed)}"
@@ -55,6 +57,8 @@ def steady(
     if firing:
         names = ", ".join(sorted({labels.get("alertname", "?") for labels in firing}))
         return False, f"alerts were firing already: {names}"
+    if deaf_s:
+        return False, f"the alerting is dead: no dead-man's alert for {deaf_s:.0f} s"
     down = sorted(r.node for r in readings if r.probe == "replica_ready" and r.value < 1)
     if down:
         return False, f"not ready: {', '.join(down)}"

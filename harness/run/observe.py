@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from harness.model import events as ev
+from harness.model.dead_man import HEARD_EVERY_S, is_dead_man
 from harness.model.record import Series
 from harness.protocols import Notification, Reading, Stack
 from harness.run import folder as folders
@@ -31,11 +32,24 @@ class Observer:
         self._before: Mapping[str, str] | None = None
         self.readings: list[Reading] = []
         self.firing: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        self._heard_s: float | None = None
+
+    @property
+    def deaf_s(self) -> float:
+        """For how long the dead-man's alert has been silent, once it was heard; 0 if not too long.
+
+        Before it is heard for the first time nothing is known: a stack need not have one.
+        """
+        silent_s = 0.0 if self._heard_s is None else self._now() - self._heard_s
+        return silent_s if silent_s > HEARD_EVERY_S else 0.0
 
     def notified(self, notification: Notification) -> None:
-        """Take in one alert of the stack's own."""
+        """Take in one alert of the stack's own; a dead-man's is heard and is not in the way."""
         key = tuple(sorted(notification.labels.items()))
-        if notification.status == "firing":
+        if is_dead_man(notification.labels):
+            if notification.status == "firing":
+                self._heard_s = self._now()
+        elif notification.status == "firing":
             self.firing[key] = notification.labels
         else:
             self.firing.pop(key, None)

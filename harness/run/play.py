@@ -127,6 +127,7 @@ class Play:
             tuple(seen.firing.values()),
             seen.readings,
             supervisor.in_force,
+            seen.deaf_s,
         )
         self._log.append(ev.Gated(t=self._log.now(), passed=passed, because=because))
         if not passed:

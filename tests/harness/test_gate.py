@@ -32,6 +32,7 @@ def test_a_healthy_stack_passes_and_says_with_what():
         ((seconds(), SLO, ({"alertname": "FeatureMissing"},), ()), "FeatureMissing"),
         ((seconds(), SLO, (), (), ("kill-1",)), "not healed: kill-1"),
         ((seconds(), SLO, (), (Reading("replica_ready", "replica-1", 0),)), "replica-1"),
+        ((seconds(), SLO, (), (), (), 12.0), "dead-man's alert for 12 s"),
     ],
 )
 def test_an_unhealthy_stack_or_no_data_does_not(args, words):
