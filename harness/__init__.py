@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.catalog import fault, report, stack
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
     from harness.model.defence import Defence, Protects
+    from harness.model.environment import inherited
     from harness.model.feed import SkewMode, SkewRule
     from harness.model.plan import Node, Topology
     from harness.model.values import Json, Undo
@@ -83,6 +84,7 @@ __all__ = (
     "Window",
     "fault",
     "feed_rule",
+    "inherited",
     "param",
     "report",
     "stack",
@@ -109,6 +111,7 @@ _HOMES = {
         "Verdict",
     ),
     "harness.model.defence": ("Defence", "Protects"),
+    "harness.model.environment": ("inherited",),
     "harness.model.feed": ("SkewMode", "SkewRule"),
     "harness.model.plan": ("Node", "Topology"),
     "harness.model.values": ("Json", "Undo"),

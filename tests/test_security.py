@@ -31,7 +31,7 @@ from fixtures.stacks import _settings
 from fixtures.stacks._processes import marked
 from fixtures.stacks._settings import Layout, Link
 from fixtures.stacks.local import Local
-from harness import parse, schema
+from harness import inherited, parse, schema
 from harness.model import events as ev
 from harness.parse import ParseError
 from harness.run import chain
@@ -620,6 +620,36 @@ def test_no_secret_of_the_environment_is_in_anything_a_run_leaves_behind(tmp_pat
     assert len(holding(tmp_path, "drop_features")) > 5  # the search does find things
 
 
+def test_only_what_a_program_needs_is_handed_down():
+    given = {
+        **SECRETS, "PATH": "/bin", "HOME": "/h", "LC_ALL": "C", "CUDA_VISIBLE_DEVICES": "0",
+        "GAMEDAY_HOME": "/g", "GAMEDAY_TOKEN": "x", "http_proxy": "http://u:p@h", "LESS_TOKEN": "x",
+        "MINE": "1", "MINE_TOO": "2",
+    }  # fmt: skip
+    kept = {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", "GAMEDAY_HOME"}
+    assert inherited(given).keys() == kept
+    passed = inherited({**given, "GAMEDAY_PASS": "MINE, MINE_TOO,NOT_THERE,"})
+    assert passed.keys() == kept | {"MINE", "MINE_TOO", "GAMEDAY_PASS"}
+
+
+def told(pid: int) -> bytes:
+    """The environment that a process was started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_no_process_of_a_stack_has_the_secrets_of_whoever_started_it(tmp_path):
+    environment = {**os.environ, **SECRETS, "GAMEDAY_HOME": str(tmp_path)}
+    try:
+        done = gameday("stack", "up", "--name", "processes", env=environment)
+        assert done.returncode == 0, done
+        state = json.loads((tmp_path / "stacks" / "processes" / "attach.json").read_text("utf-8"))
+        pids = [child.pid for child in marked(state["mark"])]
+        assert len(pids) == 3 and all(f"GAMEDAY_HOME={tmp_path}".encode() in told(p) for p in pids)
+        assert [pid for pid in pids if CANARY.encode() in told(pid)] == []
+    finally:
+        assert gameday("stack", "down", "--name", "processes", env=environment).returncode == 0
+
+
 def test_folders_of_runs_are_for_their_owner_alone(home):
     core = ROOT / "scenarios" / "core" / "placebo.yaml"
     assert gameday("run", core, "--stack", "simulated", "--quiet").returncode == 0
@@ -716,6 +746,7 @@ def test_no_secret_is_in_an_argument_a_log_a_page_or_a_file_of_others(up):
     for pid in up.pids:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
         assert line and up.token.encode() not in line and CANARY.encode() not in line
+        assert up.token.encode() not in told(pid) and CANARY.encode() not in told(pid)
     pages = [
         ("prometheus", f"/api/v1/status/{what}") for what in ("config", "flags", "runtimeinfo")
     ]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from harness.model.environment import inherited
 from harness.protocols import StackError
 from harness.run import ward
 from harness.run.fence import Fence, Fenced, read
@@ -253,9 +254,9 @@ def marking(of: Ward) -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the mark, for a guardian is not to be ended with what it guards."""
+    """What is handed down of ours, without the mark: a guardian does not end with its ward."""
     entries = dict.fromkeys([str(_ROOT), *filter(None, sys.path)])
-    kept = {key: value for key, value in os.environ.items() if key != MARK}
+    kept = {key: value for key, value in inherited(os.environ).items() if key != MARK}
     return {**kept, "PYTHONPATH": os.pathsep.join(entries)}
 
 

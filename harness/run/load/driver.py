@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from harness.model.environment import inherited
 from harness.run.load import (
     Bodies,
     Lateness,
@@ -90,7 +91,7 @@ class LoadDriver:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env={**inherited(os.environ), "PYTHONPATH": os.pathsep.join(paths)},
             )
         self._ready = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read(self._process))
