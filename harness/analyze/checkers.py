@@ -77,6 +77,10 @@ class Bit:
             return False, f"{span.id}: there is no baseline on record to compare with"
         if span.injected_s is None:
             return False, f"{span.id} never took hold: {'; '.join(span.errors) or 'cut short'}"
+        asked = not any(record.of(ev.Aborted))  # an abort heals at once
+        if span.healing_s is not None and (span.held is False or (asked and span.held is None)):
+            lapsed = "had lapsed" if span.held is False else "was not known to be in force"
+            return False, f"{span.id} {lapsed} when its heal began"
         end_s = record.load_end_s if span.healing_s is None else span.healing_s
         if span.fault not in self.faults:
             return False, f"{span.id}: the fault {span.fault} is not here to read its evidence"

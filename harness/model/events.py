@@ -120,10 +120,15 @@ class FaultInjected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultHealing:
-    """The heal was begun; from here on nothing is said to happen under the fault."""
+    """The heal was begun; from here on nothing is said to happen under the fault.
+
+    ``held``: whether ``verify`` still held just before; ``None`` when nobody asked, or no answer
+    came.
+    """
 
     t: float
     id: str
+    held: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ T = TypeVar("T", ev.Sampled, ev.Alerted, ev.Acted)
 class FaultSpan:
     """One fault's life, as the record tells it. Times are run time; ``None`` = never happened.
 
-    It was in force from ``injected_s`` (uncertain back to ``not_before_s``) to ``healing_s``.
+    It was in force from ``injected_s`` (uncertain back to ``not_before_s``) to ``healing_s``, if it
+    ``held`` until then.
     """
 
     id: str
@@ -37,6 +38,7 @@ class FaultSpan:
     not_before_s: float | None = None
     injected_s: float | None = None
     healing_s: float | None = None
+    held: bool | None = None
     healed_s: float | None = None
     errors: tuple[str, ...] = ()
 
@@ -136,7 +138,7 @@ def spans_of(events: Iterable[ev.Event]) -> tuple[FaultSpan, ...]:
             case ev.FaultInjected():
                 _set(spans, event.id, injected_s=event.t, not_before_s=event.not_before_s)
             case ev.FaultHealing():
-                _set(spans, event.id, healing_s=event.t)
+                _set(spans, event.id, healing_s=event.t, held=event.held)
             case ev.FaultHealed():
                 _set(spans, event.id, healed_s=event.t)
             case ev.FaultFailed() if event.id in spans:

@@ -5,6 +5,7 @@ so what is common to them is here, and depends on nothing but the faults and the
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ Faults = Mapping[str, type[Fault[Any]]]
 POLL_S = 0.05
 HEAL_TIMEOUT_S = 20.0
 HEAL_TRIES = 3
+HELD_WITHIN_S = 0.5
 SHARE = 0.9  # of the time left, for one undo and its proof
 SHARE_OF_MANY = 0.6  # while others wait
 
@@ -84,6 +86,20 @@ class Mending:
     async def _prove(self, one: Broken) -> None:
         while await one.fault.verify(self.stack, one.nodes):  # noqa: ASYNC110 (nothing to wait for)
             await asyncio.sleep(POLL_S)
+
+
+async def holds(one: Broken, stack: Stack) -> bool | None:
+    """Ask whether a fault is still in force, for half a second; ``None`` when it does not say.
+
+    One that has lapsed by itself, or was mended by somebody else, was not there for as long as the
+    scenario says, and nothing may be concluded from it.
+    """
+    said: bool | None = None
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(HELD_WITHIN_S):
+            while not (said := await one.fault.verify(stack, one.nodes)):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+    return said
 
 
 def worded(error: BaseException, stage: str) -> str:

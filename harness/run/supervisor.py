@@ -27,6 +27,7 @@ from harness.run.mending import (
     Faults,
     Mending,
     heal_leftovers,
+    holds,
     leftovers,
     mend,
     worded,
@@ -139,7 +140,9 @@ class Supervisor:
             return True
         self._permit.may_mend()
         open_fault = self._open[id]
-        self._tell(ev.FaultHealing(t=self._now(), id=id))
+        held = await holds(open_fault, self._stack)
+        self._permit.may_mend()  # asking takes time
+        self._tell(ev.FaultHealing(t=self._now(), id=id, held=held))
         healed = False
         for _ in range(HEAL_TRIES):
             try:

@@ -88,6 +88,7 @@ class Span:
     id: str = "spoil-1"
     healed: bool = True
     injected: bool = True
+    held: bool | None = True
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,7 @@ def _span(span: Span) -> list[ev.Event]:
     else:
         out.append(ev.FaultInjected(t=at, id=span.id, not_before_s=at - span.blur_s))
     if span.heal_s is not None:
-        out.append(ev.FaultHealing(t=LOAD_AT_S + span.heal_s, id=span.id))
+        out.append(ev.FaultHealing(t=LOAD_AT_S + span.heal_s, id=span.id, held=span.held))
         if span.healed:
             out.append(ev.FaultHealed(t=LOAD_AT_S + span.heal_s + 0.6, id=span.id))
     return out

@@ -350,6 +350,15 @@ def test_no_detection_is_not_known_when_the_series_are_lost(lost):
     assert found.verdict is UNKNOWN and "series" in found.because
 
 
+@pytest.mark.parametrize(
+    ("held", "words"), [(False, "had lapsed when"), (None, "was not known to be in force when")]
+)
+def test_a_fault_that_lapsed_before_its_heal_never_passes(held, words):
+    script = r.USUAL_RUN.with_(spans=(r.Span(held=held),))
+    found = finding(judge(script, r.DETECTED), "every fault bit")
+    assert found.verdict is UNKNOWN and words in found.because
+
+
 # ---- a run that was aborted
 
 

@@ -88,6 +88,30 @@ def test_the_intent_comes_before_the_effect_and_the_heal_after():
     assert not target.broken
 
 
+@pytest.mark.parametrize(
+    ("lapses", "held"), [(False, True), (True, False), ("and says nothing", None)]
+)
+def test_before_a_heal_it_is_asked_whether_the_fault_still_holds(lapses, held):
+    target, journal = Target(), MemoryJournal()
+
+    async def go():
+        now = asyncio.get_running_loop().time
+        async with Supervisor(target, {"break": Break}, journal, now) as supervisor:
+            await supervisor.inject(Inject(0.0, "break-1", "break", {}, ("a",)))
+            target.broken = not lapses
+            if held is None:
+                target.refuses = frozenset({"verify"})
+            asked_s = now()
+            asyncio.get_running_loop().call_later(2, setattr, target, "refuses", frozenset())
+            await supervisor.heal("break-1")
+            assert held is None or now() - asked_s < 1
+
+    with asyncio.Runner(loop_factory=loop_factory(True)) as runner:
+        runner.run(go())
+    (healing,) = (e for e in journal.events if isinstance(e, ev.FaultHealing))
+    assert healing.held is held and not target.broken
+
+
 def test_what_healing_needs_is_durable_before_anything_is_broken():
     target, order = Target(), []
 
