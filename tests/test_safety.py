@@ -95,6 +95,26 @@ def test_a_later_fault_is_not_injected_into_a_stack_that_is_not_steady(home, sce
     assert [s.id for s in record().spans] == ["drop_features-1"]
 
 
+def test_the_gate_looks_again_when_the_first_fault_is_not_due_at_once(home, scenario):
+    text = GOOD.replace("fault: 32s", "fault: 52s").replace("at: 1s", "at: 20s")
+    assert text.count("20s") > GOOD.count("20s")
+    done = run(scenario(text))
+    gates = [g.t for g in record().of(ev.Gated)]
+    (span,) = record().spans
+    assert len(gates) == 2 and span.intended_s - gates[1] < 1 < 15 < gates[1] - gates[0], done
+
+
+def test_faults_that_overlap_are_overlapped_on_purpose_and_pass_one_gate(home, scenario):
+    text = GOOD[: GOOD.index("expect:")].rstrip() + (
+        "\n  - kill_replica: {severity: 5}\n    where: one replica\n    at: 5s\n    for: 20s\n"
+        "expect:\n  - overall: {sli: success_ratio, at_least: 50%, during: fault}\n"
+    )
+    done = run(scenario(text))
+    assert [g.passed for g in record().of(ev.Gated)] == [True], done
+    first, second = record().spans
+    assert first.injected_s < second.injected_s < first.healing_s
+
+
 def test_halt_stops_a_run_on_real_processes(home, scenario):
     text = GOOD.replace("stack: local", "stack: processes")
     child = subprocess.Popen(

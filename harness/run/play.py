@@ -24,6 +24,8 @@ from harness.run.tally import Second, Tally
 LOAD_READY_S = 3.0  # ample for Locust to import, spawn its users and connect; measured 0.8
 PROBE_EVERY_S = 1.0
 AUDIT_EVERY_S = 0.5
+FRESH_S = 3.0
+"""So long the look at the start of the fault phase is good for the first fault."""
 
 
 class Play:
@@ -53,6 +55,7 @@ class Play:
         self._safety, self._gated = safety, gates(plan)
         self._watch, self._say, self._abort, self._stop = watch, say, abort, stop
         self._injected = False
+        self._gated_s = -FRESH_S
         self.drive: Drive | None = None
 
     async def carry_out(self) -> None:
@@ -115,7 +118,8 @@ class Play:
             return False
         first = not self._injected
         self._injected = True
-        return first or step.id not in self._gated or await self._gate(tally, supervisor)
+        fresh = first and self._log.now() - self._gated_s < FRESH_S
+        return fresh or step.id not in self._gated or await self._gate(tally, supervisor)
 
     async def _gate(self, tally: Tally, supervisor: Supervisor) -> bool:
         if not self._injected:
@@ -129,7 +133,8 @@ class Play:
             supervisor.in_force,
             seen.deaf_s,
         )
-        self._log.append(ev.Gated(t=self._log.now(), passed=passed, because=because))
+        self._gated_s = self._log.now()
+        self._log.append(ev.Gated(t=self._gated_s, passed=passed, because=because))
         if not passed:
             self._abort("gate", because)
         return passed

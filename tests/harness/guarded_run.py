@@ -1,6 +1,7 @@
 """``python -m tests.harness.guarded_run '{...}'``: a run as the command makes it, on a tiny stack.
 
-Only what takes long is replaced: the plan is made by hand, with no phases to wait for.
+Only what takes long is replaced: the plan is made by hand, with no phases to wait for, and the
+gate lets everything pass.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def elsewhere(ward_of, package, *given, **more):
 def main():
     asked = json.loads(sys.argv[1])
     play.LOAD_READY_S = 0.1
+    play.steady = lambda *_, **__: (True, "nobody looked")
     text = SCENARIO.replace("stack: filed", f"stack: {{filed: {json.dumps(asked['stack'])}}}")
     scenario = parse.scenario(text, CATALOG, source="tiny.yaml")
     slo = parse.slo(SLO, name="flights")
