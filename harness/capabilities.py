@@ -112,6 +112,14 @@ class FeedSkewable(FeedRewritable, Protocol):
 
 
 @runtime_checkable
+class Hurriable(Protocol):
+    """A stack that can be mended in a hurry, by whoever has seconds and no more."""
+
+    def hurry(self) -> None:
+        """Start again what was broken, from now on, and do not wait until it serves."""
+
+
+@runtime_checkable
 class Killable(Protocol):
     """Nodes are processes that can be killed without warning, and started again."""
 

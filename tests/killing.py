@@ -24,7 +24,7 @@ from harness.run import folder as folders
 from harness.run import ward
 from harness.run.folder import Folder
 from harness.run.processes import process
-from tests.conftest import CATALOG, ROOT, gameday
+from tests.conftest import CATALOG, ROOT
 
 BOUND_S = 10.0
 """What is promised: nothing of a run is left so long after its harness fell silent."""
@@ -170,26 +170,12 @@ class Victim:
         return left
 
     def nothing_left(self, bound_s=BOUND_S):
-        """Wait until nothing is left; returns how long after the blow that was.
-
-        One that is killed between its goodbye and its striking itself off the list of open runs
-        stays listed until the next command, which finds that there is nothing to do.
-        """
+        """Wait until nothing is left; returns how long after the blow that was."""
         while left := self.residue():
-            if self.said_goodbye() and all(words.endswith("is listed") for words in left):
-                done = gameday("heal", env={**os.environ, "GAMEDAY_HOME": str(self.home)})
-                assert done.returncode == 0, done.stdout + done.stderr
             assert time.monotonic() - self.killed_s < bound_s, (left, self.said()[-2000:])
         took_s = time.monotonic() - self.killed_s
         assert self.residue() == [], "it came back"
         return took_s
-
-    def said_goodbye(self):
-        """Whether its harness wrote the last line of the record, and its guardians have gone."""
-        whole = (
-            self.lines() and b'"RunFinished"' in (self.folder.path / "events.jsonl").read_bytes()
-        )
-        return whole and not any(one.alive for one in self.guardians)
 
     def record(self):
         """The record, which tells what happened and never passes; None before its first line."""

@@ -18,6 +18,7 @@ from fixtures.stacks import _carrier
 from fixtures.stacks._processes import environment, marked
 from fixtures.stacks.processes import FEATURES, TinyProcesses
 from harness import FeedRewritable, FeedRule, Killable, Pausable, Site, StackError
+from harness.capabilities import Hurriable
 from harness.protocols import Served
 from tests.conftest import CATALOG, ROOT
 
@@ -267,6 +268,25 @@ def test_what_is_killed_is_killed_again_when_something_starts_it(tmp_path):
             await asyncio.to_thread(start_by_hand, tmp_path, "replica-0")
             assert (tmp_path / "pids" / "replica-0.json").exists()
             await until(lambda: _state(stack, "replica-0", "dead"))
+
+    asyncio.run(play())
+
+
+def test_who_is_in_a_hurry_starts_it_again_and_does_not_wait_for_it_to_serve(tmp_path):
+    async def never():
+        return False
+
+    async def play():
+        async with standing(tmp_path) as (stack, whole):
+            await kill(stack, ("replica-0",))
+            there = TinyProcesses.attach(stack.state())
+            assert isinstance(there, Hurriable)
+            there._stands.nodes._serves["replica-0"] = never
+            there.hurry()
+            await asyncio.wait_for(there.start_again(("replica-0",)), DEADLINE_S / 4)
+            assert (await there.running(("replica-0",))) == {"replica-0": True}
+            await until(lambda: _state(stack, "replica-0", "running"))
+            assert await stack.fingerprint() == whole
 
     asyncio.run(play())
 

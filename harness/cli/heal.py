@@ -10,6 +10,7 @@ import time
 
 from harness.cli.errors import Usage
 from harness.model.events import Event, RunStarted
+from harness.parse.graph import one_line
 from harness.run import fence, processes, ward
 from harness.run import folder as folders
 from harness.run.folder import Folder, FolderError
@@ -26,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
     if args.run:
         return _heal(folders.find(args.run), force=getattr(args, "force", False))
     healed, code = heal_orphans()
-    if not healed:
+    if not healed and not code:
         print("nothing to heal: nothing was left behind by a run on this machine")
     return code
 
@@ -37,6 +38,13 @@ def heal_orphans() -> tuple[int, int]:
     Cheap when there is none: it reads a folder that is nearly always empty.
     """
     count, code = 0, 0
+    for path in ward.spoilt():
+        code = STILL_BROKEN
+        print(
+            f"gameday: {path} cannot be read, so nobody knows what that run left; look at its "
+            f"folder, heal it with `gameday heal {path.stem}`, and remove the file",
+            file=sys.stderr,
+        )
     for of in ward.enlisted():
         match ward.condition(of):
             case "alive":
@@ -50,8 +58,22 @@ def heal_orphans() -> tuple[int, int]:
             case "dead":
                 count += 1
                 why = "its harness and its guardian were dead, and the next command found it"
-                code = max(code, _rescue(of, why))
+                code = max(code, _rescued(of, why))
     return count, code
+
+
+def _rescued(of: Ward, why: str) -> int:
+    """Finish one run; whatever is wrong with it must not keep the others from being healed."""
+    try:
+        return _rescue(of, why)
+    except Exception as error:
+        words = one_line(f"{type(error).__name__}: {error}")
+        print(
+            f"gameday: {of.run} could NOT be healed ({words}); look into {of.folder.path}, and "
+            f"try `gameday heal {of.run}`",
+            file=sys.stderr,
+        )
+        return STILL_BROKEN
 
 
 def _heal(folder: Folder, *, force: bool) -> int:

@@ -9,11 +9,13 @@ run started, and ends. A harness that ends well says goodbye, and the guardian g
 Before anything else it splits in two: the stand-by shares the socket and does not touch it until
 the guardian dies, so that killing harness and guardian together also heals. It costs a fork.
 
-It waits in ``poll`` and loads the event loop and the plug-ins' own imports only when it has to act;
-that the plug-ins can be loaded it finds out at once, for later is too late to say so.
+It waits in ``poll`` and loads the event loop and the plug-ins' own imports only when the harness
+has been silent for half a lease, or when it has to act; that the plug-ins can be loaded it finds
+out at once, for later is too late to say so.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -50,6 +52,7 @@ class Watch:
 
     def __init__(self, of: Ward, line: socket.socket) -> None:
         self._ward, self._line = of, line
+        self._warm = False
         self._fence = Fence(of.folder.path)
         self._spoke_s = 0.0
         self._said = b""
@@ -68,7 +71,7 @@ class Watch:
         poll.register(self._line, select.POLLIN)
         every_s = min(LOOK_EVERY_S, self._ward.lease_s / 4)
         while True:
-            heard = poll.poll(every_s * 1e3)
+            heard = poll.poll(max(1.0, min(every_s, self._left_s()) * 1e3))
             if heard and (over := self._hear()) is not None:
                 return over or None
             if self._asked_to_end:
@@ -78,6 +81,17 @@ class Watch:
             if (held := self._held()) is None or held:
                 return held
             self._scan()
+            self._warm_up()
+
+    def _left_s(self) -> float:
+        """Until the lease is over, if nothing is heard meanwhile."""
+        return self._spoke_s + self._ward.lease_s - boottime_s()
+
+    def _warm_up(self) -> None:
+        """Load what a takeover needs while the lease still runs: it would cost time later."""
+        if not self._warm and self._left_s() < self._ward.lease_s / 2:
+            self._warm = True
+            importlib.import_module("harness.run.rescue")
 
     def _hear(self) -> str | None:
         """Take in what was said: why it is over, empty for a goodbye, ``None``: it is not."""
@@ -201,6 +215,8 @@ def main(arguments: Sequence[str]) -> int:
     watch = Watch(of, line)
     if (why := watch.wait()) is not None:
         take_over(of, why, watch.seen, standby)
+    else:
+        ward.strike(of.run)  # the harness said goodbye, and may not live to do so itself
     os.kill(standby, signal.SIGKILL)  # not yet reaped, so it is nobody else
     os.waitpid(standby, 0)
     return 0
@@ -236,6 +252,8 @@ def _stand_by(of: Ward, line: socket.socket) -> NoReturn:
         select.select([guardian], [], [])
         if (why := watch.wait()) is not None:
             take_over(of, why, watch.seen)
+        else:
+            ward.strike(of.run)
         os._exit(0)
     finally:
         os._exit(1)

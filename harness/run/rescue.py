@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from harness import schema
+from harness.capabilities import Hurriable
 from harness.model import events as ev
-from harness.model.record import FaultSpan
+from harness.model.record import FaultSpan, spans_of
 from harness.protocols import Journal, Served, Stack
 from harness.run import fence, processes, ward
 from harness.run import folder as folders
@@ -156,6 +157,8 @@ class Rescue:
             outcome.failed.append(f"the stack cannot be reached: {worded(error, 'attach')}")
             self._note(journal, outcome.failed[-1])
             return
+        if isinstance(stack, Hurriable) and (self.ward.owns_stack or self.bounds == HURRIED):
+            stack.hurry()  # what is about to go need not serve, and else there is no time to wait
         await self._heal(spans, stack, journal, outcome)
         if self.ward.owns_stack:
             await self._down(stack, state, journal, outcome)
@@ -226,8 +229,10 @@ def _leftovers(of: Ward, outcome: Outcome) -> tuple[FaultSpan, ...]:
             continue
         for line in lines:
             if '"kind":"Fault' in line:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    events.append(ev.from_line(line))
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                    event = ev.from_line(line)
+                    spans_of([event])  # what cannot be folded is spoilt as well
+                    events.append(event)
     return leftovers(events)
 
 

@@ -116,7 +116,7 @@ def ward_of(
 
 def enlist(ward: Ward) -> Path:
     """Put a run on the list; durable when this returns. Raises ``FolderError``."""
-    path = _list() / f"{ward.run}.json"
+    path = path_of(ward.run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, json.dumps(ward.to_json()) + "\n")
@@ -128,6 +128,11 @@ def enlist(ward: Ward) -> Path:
     return path
 
 
+def path_of(run: str) -> Path:
+    """Where a run is listed while it is open."""
+    return _list() / f"{run}.json"
+
+
 def read(path: Path) -> Ward:
     """Read one entry. Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError``."""
     return Ward.from_json(json.loads(path.read_text("utf-8")))
@@ -136,19 +141,32 @@ def read(path: Path) -> Ward:
 def strike(run: str) -> None:
     """Take a run off the list: nothing of it is left."""
     with contextlib.suppress(OSError):
-        (_list() / f"{run}.json").unlink(missing_ok=True)
+        path_of(run).unlink(missing_ok=True)
 
 
 def enlisted() -> list[Ward]:
     """Every run on the list, oldest first. An entry that cannot be read is passed over."""
-    found = []
+    return [entry for entry in _entries().values() if entry is not None]
+
+
+def spoilt() -> list[Path]:
+    """The entries of the list that cannot be read: nobody knows what those runs left."""
+    return [path for path, entry in _entries().items() if entry is None]
+
+
+def _entries() -> dict[Path, Ward | None]:
     try:
         paths = sorted(_list().glob("*.json"))
     except OSError:
-        return []
+        return {}
+    found: dict[Path, Ward | None] = {}
     for path in paths:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found.append(read(path))
+        try:
+            found[path] = read(path)
+        except FileNotFoundError:
+            continue  # it ended just now
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found[path] = None
     return found
 
 

@@ -1,12 +1,18 @@
 """What the dead-man switch stands on: the epoch, the list of open runs, the last look."""
 
+import argparse
 import asyncio
+import dataclasses
 import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from harness.cli import heal
 from harness.model import events as ev
 from harness.run import fence, ward
 from harness.run import folder as folders
@@ -16,6 +22,8 @@ from harness.run.folder import FolderError
 from harness.run.journal import FileJournal, MemoryJournal
 from harness.run.log import Log
 from harness.run.observe import Observer, differences
+from harness.run.processes import Process
+from harness.run.rescue import Rescue
 from tests.conftest import CATALOG
 
 
@@ -80,6 +88,84 @@ def test_a_run_is_listed_until_it_is_struck(home, tmp_path):
     assert ward.enlisted() == [of] and ward.condition(of) == "alive"
     ward.strike("r1")
     ward.strike("r1")
+    assert ward.enlisted() == []
+
+
+@pytest.fixture
+def listed(home, tmp_path):
+    """Put a run on the list whose harness is dead; returns its ward."""
+
+    def make(run, **more):
+        folder = folders.create(run, tmp_path)
+        of = ward.ward_of(folder, "simulated", CATALOG, ("drop_features",), lease_s=1.0)
+        of = dataclasses.replace(of, harness=Process(0, 0), **more)
+        ward.enlist(of)
+        return of
+
+    return make
+
+
+def heal_all(capsys):
+    code = heal.main(argparse.Namespace(run=None))
+    return code, capsys.readouterr()
+
+
+def test_a_run_that_said_goodbye_is_struck_off_though_its_harness_dies_before_it_can(listed):
+    of = listed("r1")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        fd = theirs.fileno()
+        argv = [sys.executable, "-m", "harness.run.guardian", ward.path_of("r1"), str(fd)]
+        child = subprocess.Popen(argv, pass_fds=[fd], start_new_session=True)
+        ours.settimeout(20)
+        assert ours.recv(100) == b"ready\n" and ward.enlisted() == [of]
+        ours.send(b"bye\n")
+        assert child.wait(20) == 0
+    assert ward.enlisted() == [] and not of.folder.rescue.exists()
+
+
+def test_one_run_that_cannot_be_healed_does_not_keep_the_others_from_it(
+    listed, capsys, monkeypatch
+):
+    carry_out = Rescue.carry_out
+
+    def stumbles(self, *, wait_s):
+        if self.ward.run == "b":
+            raise ValueError("what a mess\nthis is")
+        return carry_out(self, wait_s=wait_s)
+
+    for run in "abc":
+        listed(run)
+    (ward.path_of("torn")).write_text('{"run": "torn", "fol')
+    (ward.path_of("list")).write_text("[]")
+    monkeypatch.setattr(Rescue, "carry_out", stumbles)
+    code, said = heal_all(capsys)
+    assert code == 3 and "nothing to heal" not in said.out
+    for words in ("a: its stack is down", "c: its stack is down", "b could NOT be healed"):
+        assert words in said.err
+    assert "torn.json cannot be read" in said.err and "list.json cannot be read" in said.err
+    assert len(said.err.splitlines()) == 5
+    assert [of.run for of in ward.enlisted()] == ["b"]
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        '{"kind":"FaultIntended","t":1,"id":["x"],"fault":"drop_features","params":{},'
+        '"nodes":["feed"],"undo":{}}',
+        '{"kind":"FaultIntended","t":1,"id":"x","fault":3,"params":3,"nodes":3,"undo":3}',
+        '{"kind":"FaultHealed","t":1,"id":{"a":1}}',
+        '["kind","Fault"]',
+        '{"kind":"Fault',
+        "\x00\x00",
+    ],
+)
+def test_a_spoilt_line_of_a_record_stops_no_heal(listed, capsys, spoilt):
+    of = listed("r1")
+    of.folder.events.write_text(spoilt + "\n" + spoilt)
+    code, said = heal_all(capsys)
+    assert code == 0 and "r1: " in said.err and "NOT" not in said.err
     assert ward.enlisted() == []
 
 
