@@ -193,8 +193,14 @@ def test_the_trail_of_halt_and_resume_is_verified_too(home):
 
 TOKEN = "right-token"
 GUARDED = {
+    ("gateway", "GET", "/admin/switches"),
     ("gateway", "GET", "/admin/route"),
     ("gateway", "PUT", "/admin/route"),
+    *(
+        ("gateway", method, f"/admin/{path}")
+        for method in ("GET", "PUT")
+        for path in ("disabled_features", "drained", "ai_breaker")
+    ),
     ("materializer", "POST", "/v1/backfill"),
     ("control_plane", "POST", "/v1/actions"),
     ("control_plane", "POST", "/v1/alerts"),
@@ -206,6 +212,7 @@ OPEN = {  # what changes nothing: reading, and asking for an answer
     ("gateway", "GET", f"{_MODEL}/ready"),
     ("gateway", "POST", f"{_MODEL}/infer"),
     ("control_plane", "GET", "/v1/audit"),
+    ("control_plane", "GET", "/v1/actions"),
     ("control_plane", "GET", "/v1/state"),
     ("feed", "GET", "/v1/features"),
     ("feed", "GET", "/v1/labels"),
@@ -234,7 +241,7 @@ def everything(tmp_path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
                                                 "start_row": 0}),
         "monitor": ("MonitorConfig", {"redis": "127.0.0.1:1", "feed": "127.0.0.1:1",
                                       "artefacts": release}),
-        "control_plane": ("ControlPlaneConfig", {"gateway": "127.0.0.1:1",
+        "control_plane": ("ControlPlaneConfig", {"services": {"gateway": "127.0.0.1:1"},
                                                  "audit": str(tmp_path / "audit.jsonl")}),
     }  # fmt: skip
 

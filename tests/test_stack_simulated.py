@@ -598,7 +598,7 @@ def test_it_has_the_settings_the_roles_and_the_features_of_the_local_stack() -> 
     ("setting", "message"),
     [
         ({"alerts_off": ["FeatureMising"]}, "no alert 'FeatureMising'; there is FeatureMissing"),
-        ({"runbooks": ["reboot"]}, "no runbook 'reboot'; there is route_to_baseline"),
+        ({"runbooks": ["reboot"]}, "no runbook 'reboot'; there is route_to_baseline, "),
         ({"replicas": 0}, "below its minimum"),
     ],
 )

@@ -199,7 +199,7 @@ def whole_stack(running: Rig, release: Path, start_row: int, **monitor: Any) -> 
     running.service(
         "control_plane",
         "control_plane",
-        gateway=gateway,
+        services={"gateway": gateway},
         audit=str(running.folder / "audit.jsonl"),
         runbooks=["route_to_baseline"],
         healthy_for_s=0.5,

@@ -5,11 +5,12 @@ from typing import Any, cast
 
 import pytest
 
-from fixtures.serving.decision import MASK_UNKNOWN, Answer, Ask, Decider, RouteState, hash_of
+from fixtures.serving.decision import MASK_UNKNOWN, Answer, Ask, Decider, hash_of
 from fixtures.serving.features import ALL_MISSING, FEATURES, request_vector
 from fixtures.serving.flights import Carried
 from fixtures.serving.replicas import Pool, ReplicaFailure, Scored
 from fixtures.serving.store import Cached, Entry, OnlineStore, StoreUnavailable
+from fixtures.serving.switches import Switches
 
 MEANS = [float(number) for number in range(9)]
 FRESH: Mapping[str, object] = dict.fromkeys(FEATURES, 100.0)
@@ -58,10 +59,15 @@ BOTH = {"champion": 0.25, "baseline": 0.75}
 
 
 def decide(
-    store: FakeStore, pool: FakePool, *, route: Any = "champion", carried: Carried = LATE
+    store: FakeStore,
+    pool: FakePool,
+    *,
+    route: Any = "champion",
+    carried: Carried = LATE,
+    **set_: Any,
 ) -> Answer:
     decider = Decider(
-        *(cast(OnlineStore, store), cast(Pool, pool), RouteState(route, 0.0), MEANS, "v1"),
+        *(cast(OnlineStore, store), cast(Pool, pool), Switches(route, 0.0, **set_), MEANS, "v1"),
         shadow_read_s=0.05,
     )
     ask = Ask("r-1", "f7", 7, "web", carried)
@@ -143,3 +149,21 @@ def test_a_route_to_the_baseline_never_falls_back_to_the_champions_cache() -> No
     answer = decide(store, FakePool({}), route="baseline")
     assert (answer.model, answer.fallback, answer.mask) == ("rule", "rule", 0)
     assert store.cache_reads == []
+
+
+def test_a_disabled_feature_is_filled_in_and_the_mask_still_tells_what_the_store_holds() -> None:
+    pool = FakePool(BOTH)
+    answer = decide(FakeStore(Entry(FRESH, 0.5)), pool, disabled=1 << 4 | 1)
+    assert pool.vectors == [[0.0, 100.0, 100.0, 100.0, 4.0, 100.0, 100.0, 100.0, 100.0]]
+    assert (answer.model, answer.mask, answer.read) == ("champion", 0, FRESH)
+    answer = decide(FakeStore(Entry(FRESH | {"month": None}, 0.5)), pool, disabled=1)
+    assert answer.mask == 1 << 3
+
+
+def test_with_the_models_cut_off_the_rule_answers_and_none_is_asked() -> None:
+    pool = FakePool(BOTH)
+    answer = decide(FakeStore(Entry(FRESH, 0.5)), pool, breaker_open=True)
+    assert (answer.model, answer.fallback, answer.node) == ("rule", "none", "gateway")
+    assert (answer.late, answer.mask, pool.vectors) == (True, 0, [])
+    answer = decide(FakeStore(hangs=True), pool, breaker_open=True, carried=EARLY)
+    assert (answer.model, answer.late, answer.mask) == ("rule", False, MASK_UNKNOWN)

@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from fixtures.serving import v2
-from fixtures.serving.replicas import Pool, ReplicaFailure, Scored
+from fixtures.serving.replicas import LastInService, Pool, ReplicaFailure, Scored
 from tests.serving.rig import free_address
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,6 +29,12 @@ async def hung(_: web.Request) -> web.Response:
 
 async def no_score(_: web.Request) -> web.Response:
     return web.Response(body=b'{"outputs":[{"name":"score","data":[null]}]}')
+
+
+def pool_of(*nodes: str) -> Pool:
+    """Make a pool that is asked nothing."""
+    replicas = dict.fromkeys(nodes, "127.0.0.1:1")
+    return Pool(None, replicas, CollectorRegistry(), timeout_s=1.0, eject_after=3, eject_for_s=60.0)  # type: ignore[arg-type]
 
 
 def with_pool(
@@ -168,3 +174,28 @@ def test_nothing_is_asked_after_the_deadline() -> None:
         assert asked == {"replica-0": 0}
 
     with_pool(body, well)
+
+
+def test_a_drained_replica_is_asked_no_more_and_the_last_one_is_not_drained() -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        pool.drain("replica-0", drained=True)
+        assert {(await infer(pool)).node for _ in range(6)} == {"replica-1"}
+        with pytest.raises(LastInService, match="replica-1 is the last replica in service"):
+            pool.drain("replica-1", drained=True)
+        pool.drain("replica-0", drained=True)  # twice is once
+        assert pool.drained == ["replica-0"]
+        pool.drain("replica-0", drained=False)
+        assert {(await infer(pool)).node for _ in range(6)} == {"replica-0", "replica-1"}
+
+    with_pool(body, well, well)
+
+
+def test_an_ejected_replica_does_not_count_as_another_one_in_service() -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        for _ in range(10):
+            await infer(pool)
+        with pytest.raises(LastInService):
+            pool.drain("replica-1", drained=True)
+        pool.drain("replica-0", drained=True)
+
+    with_pool(body, broken, well)
