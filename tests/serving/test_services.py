@@ -148,7 +148,7 @@ def test_an_alert_routes_to_the_baseline_and_back(stack: Stack) -> None:
         body = {"version": "4", "alerts": [alert | {"status": status}]}
         call("POST", plane, "/v1/alerts", body, token=TOKEN)
     eventually(
-        lambda: call("GET", plane, "/v1/state")[2] == {"pins": {"arrival_delay": "baseline"}},
+        lambda: call("GET", plane, "/v1/state")[2]["pins"] == {"arrival_delay": "baseline"},
         "the route is set",
     )
     _, headers, _ = stack.ask(0)
@@ -157,7 +157,7 @@ def test_an_alert_routes_to_the_baseline_and_back(stack: Stack) -> None:
     assert metric(gateway, "gateway_route", model="baseline") == 1.0
     body = {"alerts": [alert | {"status": "resolved"}]}
     call("POST", plane, "/v1/alerts", body, token=TOKEN)
-    eventually(lambda: call("GET", plane, "/v1/state")[2] == {"pins": {}}, "the route is undone")
+    eventually(lambda: call("GET", plane, "/v1/state")[2]["pins"] == {}, "the route is undone")
     entries = call("GET", plane, "/v1/audit?after=0")[2]["entries"]
     assert [(entry["seq"], entry["who"], entry["what"]) for entry in entries] == [
         (1, "responder", "route_to_baseline"),
@@ -213,6 +213,10 @@ def test_doors_are_kept_and_wrong_requests_answered_as_the_protocol_says(stack: 
     assert call("POST", plane, "/v1/actions", action, token=TOKEN)[0] == 400
     assert call("POST", plane, "/v1/actions", action | {"why": "drill"}, token=TOKEN)[0] == 200
     assert call("GET", gateway, "/admin/route", token=TOKEN)[2]["model"] == "baseline"
+    action = {"action": "drain_replica", "target": "replica-1", "who": "ann", "why": "drill"}
+    assert call("POST", plane, "/v1/actions", action, token=TOKEN)[0] == 200
+    assert {stack.ask(number)[1]["x-served-by"] for number in range(6)} == {"replica-0"}
+    assert call("POST", plane, "/v1/actions", action | {"target": "x"}, token=TOKEN)[0] == 502
     rows = {"after": int(stack.cases.rows[0]) - 1, "limit": 5}
     materializer = stack.at("materializer")
     assert call("POST", materializer, "/v1/backfill", rows, token=TOKEN)[2] == {"rows": 5}
