@@ -1,12 +1,17 @@
-"""``python -m tests.killable_run '{...}'``: a run by the command's own code, with nothing to wait
-for: three overlapping faults on the stack of tiny processes, in three seconds.
+"""``python -m tests.killable_run '{...}'``: a run that tests kill. There are two.
 
-Replaced is only what takes long: the plan is made by hand, the load is a trickle from this process,
-and the gate, which wants to see five seconds of it, lets everything pass.
+With ``words`` it is the command itself, ``gameday WORDS...``; only the lease of its guardian is
+another (and there is none for the negative control).
+
+Without, it is a run by the command's own code with nothing to wait for: three overlapping faults on
+the stack of tiny processes, in three seconds, so that it can be killed at every single step.
+Replaced is what takes long: the plan is made by hand, the load is a trickle from this process, and
+the gate, which wants to see five seconds of it, lets everything pass.
 """
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import sys
@@ -17,7 +22,9 @@ import numpy as np
 
 from harness import parse
 from harness.catalog import Catalog
+from harness.cli import run as command
 from harness.cli import sources
+from harness.cli.arguments import main as gameday
 from harness.cli.errors import explained
 from harness.cli.run import Deadman, run_one
 from harness.model.plan import Enter, Heal, Inject, Plan
@@ -130,8 +137,9 @@ class Trickle:
 
 def main():
     asked = json.loads(sys.argv[1])
-    if "waits_s" in asked:  # so that many can be started, and killed from their first instant on
-        time.sleep(asked["waits_s"])
+    if asked["words"]:
+        command.Deadman = functools.partial(Deadman, asked["lease_s"], on=asked["on"])
+        return gameday(asked["words"])
     play.LOAD_READY_S = 0.1
     play.drive_for = Trickle
     play.steady = lambda *_, **__: (True, "nobody looked")

@@ -8,7 +8,9 @@ what costs most.
 
 import contextlib
 import json
+import math
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -30,6 +32,8 @@ BOUND_S = 10.0
 """What is promised: nothing of a run is left so long after its harness fell silent."""
 LEASE_S = 1.0
 PATIENCE_S = 60.0
+CANARY = "c4n4ry-0f-the-k1lled"
+CANARIES = {"OPENAI_API_KEY": f"sk-{CANARY}", "DATABASE_URL": f"postgresql://a:{CANARY}@b/c"}
 LOOK_EVERY_S = 0.15
 POLL_S = 0.01
 WHOLE_ROUTE = "feed.json"
@@ -71,23 +75,67 @@ class Lookout:
                 self._looked.notify_all()
 
 
-class Victim:
-    """One run, in a process of its own."""
+SCENARIO = """\
+name: three_at_once
+why: To kill whoever does this, at any instant, and to see what is left.
+stack: processes
+slo: quick
+seed: 1
+load: {arrivals: poisson, rate: 20/s}
+phases: {warmup: 1s, baseline: 5s, fault: 5s, recovery: 3s}
+hold: 1s
+faults:
+  - drop_features: {severity: 5}
+    where: all feed
+    at: 500ms
+    for: 2500ms
+  - kill_replica: {severity: 5}
+    where: one replica
+    at: 700ms
+    for: 2500ms
+  - pause_replica: {severity: 5}
+    where: all replica
+    at: 900ms
+    for: 2500ms
+expect:
+  - overall: {sli: success_ratio, at_least: 50%, during: baseline}
+"""
+"""With a second of random injection phase each, all three are in force together for a second."""
 
-    def __init__(self, parent, lookout, *, on=True):
-        self.home = parent / secrets.token_hex(4)
-        self.home.mkdir()
+
+def written(folder, text=SCENARIO):
+    """Write a scenario, and an SLO that can be judged in seconds; returns its path."""
+    (folder / "slos").mkdir(parents=True, exist_ok=True)
+    slo = (ROOT / "scenarios" / "slos" / "flights.yaml").read_text("utf-8")
+    quick = re.sub(r"long: \w+, short: \w+", "long: 5s, short: 1s", slo)
+    assert quick != slo
+    (folder / "slos" / "quick.yaml").write_text(quick)
+    path = folder / "three_at_once.yaml"
+    path.write_text(text)
+    return path
+
+
+class Victim:
+    """One run, in a process of its own: by the command with these ``words``, or else a short one
+    that is made by hand.
+    """
+
+    def __init__(self, parent, lookout, *, on=True, words=None, lease_s=LEASE_S, home=None):
+        self.home = home or parent / secrets.token_hex(4)
+        self.home.mkdir(exist_ok=True)
         self.lookout = lookout
         self.seen = lookout.watch(self.home)
-        asked = {"lease_s": LEASE_S, "on": on}
+        asked = {"lease_s": lease_s, "on": on, "words": words and [str(word) for word in words]}
+        self.known = set(self.runs())
         self.output = (self.home / "output").open("wb")
         self.started_s = time.monotonic()
         self.child = subprocess.Popen(
             [sys.executable, "-m", "tests.killable_run", json.dumps(asked)],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT,
-            env={**os.environ, "GAMEDAY_HOME": str(self.home)}, start_new_session=True,
+            env={**os.environ, **CANARIES, "GAMEDAY_HOME": str(self.home)}, start_new_session=True,
         )  # fmt: skip
-        self.begun_s = None
+        self.reached_s = {"started": self.started_s}
+        self.zero_s = None
         self.harness = process(self.child.pid)
         self.killed_s = self.started_s
 
@@ -105,9 +153,12 @@ class Victim:
             for one in tuple(self.seen):
                 one.signal(signal.SIGKILL)
 
+    def runs(self):
+        return list((self.home / "runs").glob("*")) if (self.home / "runs").exists() else []
+
     @property
     def folder(self):
-        found = list((self.home / "runs").glob("*")) if (self.home / "runs").exists() else []
+        found = [path for path in self.runs() if path not in self.known]
         return Folder(found[0]) if found else None
 
     @property
@@ -133,17 +184,26 @@ class Victim:
         return True
 
     def since(self, what):
-        """Seconds since it was ``started``, or since it had ``begun``: had written a first line."""
-        if what == "begun" and self.begun_s is None and self.lines():
-            self.begun_s = time.monotonic()
-        since_s = self.started_s if what == "started" else self.begun_s
-        return -1.0 if since_s is None else time.monotonic() - since_s
+        """Seconds since it was ``started``, had ``begun`` (had written a first line), or had
+        written an event of some kind; negative before.
+        """
+        if what not in self.reached_s and self._reached(what):
+            self.reached_s[what] = time.monotonic()
+        return time.monotonic() - self.reached_s.get(what, math.inf)
+
+    def _reached(self, what):
+        if what == "begun":
+            return self.lines() > 0
+        return self.lines() and f'"kind":"{what}"'.encode() in self.folder.events.read_bytes()
 
     def said(self):
         return (self.home / "output").read_text("utf-8", "replace")
 
     def strike(self, number=signal.SIGKILL, *, harness=True, guardian=False, standby=False):
         """Signal them, in one breath."""
+        for path in (self.home / "open").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                self.zero_s = json.loads(path.read_text())["zero_ns"] / 1e9
         guardians = self.guardians
         struck = [self.harness] * harness
         struck += guardians[:1] * guardian + guardians[1:] * standby
@@ -176,6 +236,25 @@ class Victim:
         took_s = time.monotonic() - self.killed_s
         assert self.residue() == [], "it came back"
         return took_s
+
+    def healed_after_s(self):
+        """How long after the blow the last fault was healed by the guardian; None if none was."""
+        try:
+            lines = self.folder.rescue.read_text().splitlines()
+        except (OSError, AttributeError):
+            return None
+        healed = [json.loads(line)["t"] for line in lines if '"kind":"FaultHealed"' in line]
+        return max(healed) + self.zero_s - self.killed_s if healed else None
+
+    def told(self):
+        """Every process of it, its harness left out, that was told a secret of the environment."""
+        found = []
+        for one in tuple(self.seen):
+            with contextlib.suppress(OSError):
+                raw = Path(f"/proc/{one.pid}/environ").read_bytes()
+                if one.alive and one != self.harness and CANARY.encode() in raw:
+                    found.append(" ".join(one.arguments()))
+        return found
 
     def record(self):
         """The record, which tells what happened and never passes; None before its first line."""
