@@ -117,10 +117,13 @@ def written(folder, text=SCENARIO):
 
 class Victim:
     """One run, in a process of its own: by the command with these ``words``, or else a short one
-    that is made by hand.
+    that is made by hand. ``leave``: nothing is ended afterwards but the run itself.
     """
 
-    def __init__(self, parent, lookout, *, on=True, words=None, lease_s=LEASE_S, home=None):
+    def __init__(
+        self, parent, lookout, *, on=True, words=None, lease_s=LEASE_S, home=None, leave=False
+    ):
+        self.leave = leave
         self.home = home or parent / secrets.token_hex(4)
         self.home.mkdir(exist_ok=True)
         self.lookout = lookout
@@ -148,7 +151,9 @@ class Victim:
         with contextlib.suppress(ProcessLookupError):
             self.child.kill()
         self.child.wait(PATIENCE_S)
-        for _ in range(2):  # what was being started while we looked is found the second time
+        for _ in range(
+            0 if self.leave else 2
+        ):  # what was being started while we looked is found the second time
             self.lookout.look()
             for one in tuple(self.seen):
                 one.signal(signal.SIGKILL)

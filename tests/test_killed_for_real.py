@@ -6,6 +6,9 @@ that it did not start. Only the lease of the mass kills is shorter than a user's
 the README states are printed by the slow ones.
 """
 
+import asyncio
+import json
+import os
 import random
 import signal
 import statistics
@@ -16,7 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.model import events as ev
+from harness.run.observe import differences
+from harness.run.processes import Process
 from harness.run.ward import LEASE_S as REAL_LEASE_S
+from tests.conftest import CATALOG, gameday
 from tests.killing import CANARY, SCENARIO, Lookout, Victim, injected_in, taken_over, written
 from tests.test_security import holding
 
@@ -209,4 +215,134 @@ def test_its_guardian_or_both_are_killed_on_the_local_stack(
             record = victim.record()
             assert record.complete and taken_over(record) is not None
             figures.add(victim, f"the harness mended and ended, within {5 * round(ended_s / 5)} s")
+    figures.tell(capsys)
+
+
+# --- on a stack that the run did not start --------------------------------------------------------
+
+
+class Standing:
+    """A stack that `gameday stack up` left running, and what it is like when whole."""
+
+    def __init__(self, name, home):
+        self.name, self.home = name, home
+        home.mkdir()
+        self.environment = {**os.environ, "GAMEDAY_HOME": str(home)}
+        assert self.gameday("stack", "up", "--name", name).returncode == 0
+        self.state = home / "stacks" / name / "attach.json"
+        self.whole = self.fingerprint()
+
+    def gameday(self, *words):
+        return gameday(*words, env=self.environment)
+
+    def fingerprint(self):
+        """As another process sees it."""
+        stack = CATALOG.stack(self.name).attach(json.loads(self.state.read_text("utf-8")))
+        return asyncio.run(stack.fingerprint())
+
+    def children(self):
+        """Its processes that run."""
+        children = json.loads(self.state.read_text("utf-8"))["children"]
+        return {name: one for name, one in children.items() if Process.from_json(one).alive}
+
+    def is_whole(self, within_s):
+        """Everything serves, and is as it was: at once but for a route that the responder holds."""
+        deadline_s = time.monotonic() + within_s
+        while (now := self.fingerprint()) != self.whole:
+            assert time.monotonic() < deadline_s, differences(self.whole, now)
+            time.sleep(0.1)
+        status = self.gameday("stack", "status", "--name", self.name).stdout
+        assert status.count("replica_ready replica-") == 2, status
+
+
+@pytest.fixture
+def standing(tmp_path):
+    up = []
+
+    def stand(name):
+        up.append(Standing(name, tmp_path / "standing"))
+        return up[0]
+
+    yield stand
+    for one in up:
+        done = one.gameday("stack", "down", "--name", one.name)
+        assert done.returncode == 0, done
+        assert not one.state.exists()
+
+
+def left_of(victim, stack):
+    """What is left of a run, its stack left out, which is to stay."""
+    known = [str(stack.state.parent)]
+    return [words for words in victim.residue() if not any(path in words for path in known)]
+
+
+def struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures, **whom):
+    """Kill a run on it; the stack must be healed in time, and stay."""
+    words = ("run", scenario, "--plain", "--attach")
+    with Victim(None, lookout, words=words, home=stack.home, leave=True) as victim:
+        assert victim.until(lambda v: v.since("FaultIntended") >= after_s), victim.said()
+        victim.strike(**whom)
+        while left := left_of(victim, stack):
+            assert time.monotonic() - victim.killed_s < 10, left
+        victim.gone_s = time.monotonic() - victim.killed_s
+        record = victim.record()
+        assert record.complete or taken_over(record) is not None
+        assert not list(record.of(ev.StackDown)) and stack.state.exists()
+        assert [e for e in record.of(ev.FaultFailed) if e.stage == "heal"] == []
+        stack.is_whole(within_s=20)
+        figures.add(victim, f"{injected_in(record)} intended; healed, and the stack stays")
+
+
+def test_a_stack_that_the_run_did_not_start_is_healed_and_never_taken_down(
+    lookout, scenario, tmp_path, capsys, standing
+):
+    stack = standing("processes")
+    before = stack.children()
+    good = stack.gameday("run", scenario, "--attach", "--quiet")
+    assert good.returncode in (0, 3), good
+    assert stack.children().keys() == before.keys()
+    stack.is_whole(within_s=1)
+    figures = Figures("killed on a stack of tiny processes that is not theirs")
+    for after_s in (0.3, 1.7):
+        struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures)
+    assert stack.children().keys() == before.keys()
+    figures.tell(capsys)
+
+
+def test_only_one_run_at_a_time_is_on_a_stack_and_nobody_takes_it_down_meanwhile(
+    lookout, scenario, tmp_path, standing
+):
+    stack = standing("processes")
+    words = ("run", scenario, "--plain", "--attach")
+    with Victim(None, lookout, words=words, home=stack.home, leave=True) as victim:
+        assert victim.until(lambda v: v.since("begun") > 0)
+        second = stack.gameday("run", scenario, "--attach")
+        assert second.returncode == 2 and f"has {victim.folder.run} on it" in second.stderr, second
+        down = stack.gameday("stack", "down", "--name", "processes")
+        assert down.returncode == 2 and "is on the stack" in down.stderr, down
+        victim.strike(signal.SIGINT)
+        assert not victim.until(lambda _: False)
+        assert left_of(victim, stack) == []
+    stack.is_whole(within_s=1)
+    other = stack.gameday("run", scenario, "--attach", "--set", "replicas=3")
+    assert other.returncode == 2 and "has 2" in other.stderr, other
+
+
+def test_there_must_be_a_stack_to_attach_to(scenario, home):
+    done = gameday("run", scenario, "--attach")
+    assert done.returncode == 2 and "gameday stack up --name processes" in done.stderr, done
+    assert len(done.stderr.splitlines()) == 1 and not (home / "runs").exists()
+
+
+@pytest.mark.slow
+def test_killed_on_a_local_stack_that_is_not_theirs_it_is_healed_and_stays(
+    lookout, on_local, tmp_path, capsys, standing
+):
+    stack = standing("local")
+    figures = Figures("killed on a local stack that is not theirs")
+    dice = random.Random(SEED)
+    for n in range(6):
+        both = {"guardian": True} if n % 3 == 2 else {}
+        after_s = dice.uniform(0, 5)
+        struck_on_a_stack_that_stays(stack, lookout, on_local, after_s, figures, **both)
     figures.tell(capsys)

@@ -88,6 +88,12 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         )
     for sub in (run, plan):
         sub.add_argument("--seed", type=int, help="roll the dice from this seed instead")
+    run.add_argument(
+        "--attach",
+        action="store_true",
+        help="play on the stack that `gameday stack up` left running; it is healed, and never "
+        "taken down",
+    )
     run.add_argument("--out", metavar="FOLDER", help="where to make the run's folder")
     run.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
     run.add_argument("--quiet", action="store_true", help="only the verdict")

@@ -16,8 +16,8 @@ from harness.run import folder as folders
 from harness.run.folder import Folder, FolderError
 from harness.run.mending import leftovers
 from harness.run.processes import Process
-from harness.run.rescue import PATIENT, STATE, Busy, Outcome, Rescue
-from harness.run.ward import Ward
+from harness.run.rescue import PATIENT, Busy, Outcome, Rescue
+from harness.run.ward import ATTACHED, Ward
 
 STILL_BROKEN = 3
 
@@ -96,7 +96,7 @@ def _whole(folder: Folder) -> bool:
     """Whether nothing of a run can be in force: it is settled, or left neither fault nor stack."""
     if fence.read(folder.path).settled:
         return True
-    return not (folder.stack / STATE).exists() and not leftovers(folders.events(folder))
+    return not (folder.stack / ward.STATE).exists() and not leftovers(folders.events(folder))
 
 
 def _ward(folder: Folder) -> Ward:
@@ -108,7 +108,18 @@ def _ward(folder: Folder) -> Ward:
     if started is None:
         raise FolderError(f"{folder.run}: its record has no header, so nothing was begun")
     nobody = Process(0, 0)
-    return Ward(folder.run, folder, started.stack, nobody, processes.here(), 0, mark=folder.run)
+    own = folder.stack / ATTACHED
+    return Ward(
+        folder.run,
+        folder,
+        started.stack,
+        nobody,
+        processes.here(),
+        0,
+        mark=folder.run,
+        owns_stack=not own.exists(),
+        state=own.read_text("utf-8").strip() if own.exists() else "",
+    )
 
 
 def _rescue(of: Ward, why: str) -> int:

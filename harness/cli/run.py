@@ -16,13 +16,14 @@ from typing import Self
 
 from harness.catalog import Catalog
 from harness.cli import permit, sources
+from harness.cli.attach import Target, target
 from harness.cli.errors import Usage
 from harness.cli.heal import heal_orphans
 from harness.cli.judge import ABORTED, exit_code, judge
 from harness.cli.live import Live, live_view
 from harness.model.analysis import Analysis
 from harness.model.policy import Policy
-from harness.protocols import Journal, Stack
+from harness.protocols import Journal
 from harness.run import facts, halt
 from harness.run import folder as folders
 from harness.run.clocks import loop_factory
@@ -31,7 +32,7 @@ from harness.run.journal import FileJournal
 from harness.run.lifeline import Guardian, Lifeline, Unguarded, marking
 from harness.run.runner import Header, Run
 from harness.run.safety import Safety
-from harness.run.ward import LEASE_S, MAX_FAULT_S, Ward, enlist, ward_of
+from harness.run.ward import ATTACHED, LEASE_S, MAX_FAULT_S, Ward, enlist, ward_of
 
 REPORTS = ("html", "markdown", "json")
 SLOW = ("aiohttp.web", "numpy", "harness.run.load.driver")
@@ -89,16 +90,25 @@ def run_one(
     """Run one scenario, write its reports, and say what came of it."""
     policy = policy or Policy()
     watch = watch or Deadman(max_fault_s=policy.max_fault_s)
-    stack = source.stack()
+    with target(source, attach=getattr(args, "attach", False)) as on:
+        return _run_on(on, source, args, watch, policy)
+
+
+def _run_on(
+    on: Target, source: sources.Source, args: argparse.Namespace, watch: Deadman, policy: Policy
+) -> tuple[int, Analysis]:
+    stack = on.stack
     plan = source.plan(stack.topology(), args.seed)
     when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     run_id = f"{when}-{source.scenario.name}-{secrets.token_hex(3)}"
     folder = folders.create(run_id, Path(args.out) if args.out else None)
     folder.write("scenario.yaml", source.scenario.text)
     folder.write("slo.yaml", source.slo_text)
+    if on.state is not None:
+        (folder.stack / ATTACHED).write_text(f"{on.state}\n", "utf-8")
     with live_view(plan, folder, plain=args.plain, quiet=args.quiet) as view:
         seed = plan_seed(args, source)
-        error = _carry_out(source, seed, stack, folder, view, watch, policy)
+        error = _carry_out(source, seed, on, folder, view, watch, policy)
     record = folders.read(folder)
     analysis = judge(record, source.catalog)
     for name in REPORTS:
@@ -124,13 +134,14 @@ def plan_seed(args: argparse.Namespace, source: sources.Source) -> int:
 def _carry_out(
     source: sources.Source,
     seed: int,
-    stack: Stack,
+    on: Target,
     folder: Folder,
     view: Live,
     watch: Deadman,
     policy: Policy,
 ) -> str | None:
     """Run it to its end; return what broke, in words, if something did."""
+    stack = on.stack
     plan = source.plan(stack.topology(), seed)
     folder.write("plan.json", json.dumps(plan.summary(), indent=2) + "\n")
     names = sorted({step.fault for step in source.scenario.faults})
@@ -151,6 +162,7 @@ def _carry_out(
             say=view.say,
             lifeline=lifeline,
             safety=Safety(plan, stack, faults, policy, folders.home()),
+            owns_stack=on.state is None,
         )
         stopping.run = run
         if not stack.virtual_time and (why := halt.halted(folders.home())) is not None:
@@ -158,7 +170,7 @@ def _carry_out(
         await run.execute()
 
     limits = {"lease_s": watch.lease_s, "max_fault_s": watch.max_fault_s}
-    ward = ward_of(folder, source.scenario.stack, catalog, tuple(names), **limits)
+    ward = ward_of(folder, source.scenario.stack, catalog, tuple(names), on.state, **limits)
     try:
         with (
             FileJournal(folder.events, view.event) as journal,

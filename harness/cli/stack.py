@@ -9,11 +9,11 @@ from pathlib import Path
 
 from harness import schema
 from harness.catalog import Catalog
+from harness.cli.attach import STATE, attached, folder_of, run_on
 from harness.cli.errors import Usage
 from harness.cli.heal import heal_orphans
 from harness.cli.sources import settings_of
 from harness.protocols import Served, Site, Stack
-from harness.run import folder as folders
 
 
 def main(args: argparse.Namespace) -> int:
@@ -28,21 +28,15 @@ def main(args: argparse.Namespace) -> int:
             return _down(args)
 
 
-def _folder(name: str) -> Path:
-    if name not in (known := Catalog().stacks.names()):
-        raise Usage(f"no stack called {name!r}; there is {', '.join(known)}")
-    return folders.home() / "stacks" / name
-
-
 def _up(args: argparse.Namespace) -> int:
-    catalog, folder = Catalog(), _folder(args.name)
+    catalog, folder = Catalog(), folder_of(args.name)
     cls = catalog.stack(args.name)
     if cls.virtual_time:
         raise Usage(
             f"the stack {args.name!r} lives on virtual time, inside a run; there is no "
             "process to leave running"
         )
-    state = folder / "attach.json"
+    state = folder / STATE
     if state.exists():
         raise Usage(
             f"a stack {args.name!r} is there already; `gameday stack status` looks at it, "
@@ -73,17 +67,8 @@ def _print_addresses(stack: Served) -> None:
         print(f"{name:{width}}  {address}")
 
 
-def _attached(args: argparse.Namespace) -> Stack | None:
-    state = _folder(args.name) / "attach.json"
-    if not state.exists():
-        return None
-    cls = Catalog().stack(args.name)
-    assert issubclass(cls, Served)
-    return cls.attach(json.loads(state.read_text(encoding="utf-8")))
-
-
 def _status(args: argparse.Namespace) -> int:
-    stack = _attached(args)
+    stack = attached(args.name)
     if stack is None:
         print(f"no stack {args.name!r} is up")
         return 0
@@ -100,11 +85,13 @@ async def _probe(stack: Stack) -> list[str]:
 
 
 def _down(args: argparse.Namespace) -> int:
-    stack = _attached(args)
+    stack = attached(args.name)
     if stack is None:
         print(f"no stack {args.name!r} is up")
         return 0
+    if (run := run_on(args.name)) is not None:
+        raise Usage(f"{run} is on the stack {args.name!r}; wait for its end, or `gameday halt`")
     asyncio.run(stack.down())
-    (_folder(args.name) / "attach.json").unlink(missing_ok=True)
+    (folder_of(args.name) / STATE).unlink(missing_ok=True)
     print(f"the stack {args.name!r} is down")
     return 0

@@ -9,9 +9,8 @@ run started, and ends. A harness that ends well says goodbye, and the guardian g
 Before anything else it splits in two: the stand-by shares the socket and does not touch it until
 the guardian dies, so that killing harness and guardian together also heals. It costs a fork.
 
-It waits in ``poll`` and loads the event loop and the plug-ins' own imports only when the harness
-has been silent for half a lease, or when it has to act; that the plug-ins can be loaded it finds
-out at once, for later is too late to say so.
+It loads all of its code, and the plug-ins, before it says that it watches: later is too late to
+find out that they cannot be loaded, or were changed meanwhile. Then it waits in ``poll``.
 """
 
 import contextlib
@@ -52,7 +51,6 @@ class Watch:
 
     def __init__(self, of: Ward, line: socket.socket) -> None:
         self._ward, self._line = of, line
-        self._warm = False
         self._fence = Fence(of.folder.path)
         self._spoke_s = 0.0
         self._said = b""
@@ -81,17 +79,10 @@ class Watch:
             if (held := self._held()) is None or held:
                 return held
             self._scan()
-            self._warm_up()
 
     def _left_s(self) -> float:
         """Until the lease is over, if nothing is heard meanwhile."""
         return self._spoke_s + self._ward.lease_s - boottime_s()
-
-    def _warm_up(self) -> None:
-        """Load what a takeover needs while the lease still runs: it would cost time later."""
-        if not self._warm and self._left_s() < self._ward.lease_s / 2:
-            self._warm = True
-            importlib.import_module("harness.run.rescue")
 
     def _hear(self) -> str | None:
         """Take in what was said: why it is over, empty for a goodbye, ``None``: it is not."""
@@ -200,6 +191,7 @@ def main(arguments: Sequence[str]) -> int:
         catalog = of.catalog()
         catalog.stack(of.stack)
         catalog.load_faults(of.faults)
+        importlib.import_module("harness.run.rescue")
     except Exception as error:
         line.sendall(f"{type(error).__name__}: {error}".replace("\n", " ").encode() + b"\n")
         return 2

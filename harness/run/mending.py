@@ -6,8 +6,9 @@ so what is common to them is here, and depends on nothing but the faults and the
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness import schema
@@ -116,6 +117,31 @@ async def mend(
     await fault.heal(stack, nodes, undo)
     while await fault.verify(stack, nodes):  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(POLL_S)
+
+
+def done_to_stack(paths: Iterable[Path]) -> tuple[list[ev.Event], list[str]]:
+    """Read what was done to a stack off the files of a record, whatever else they hold.
+
+    Line by line, for one that is spoilt must not hide the others. Returns the events of faults and
+    fingerprints, and in words which files could not be read.
+    """
+    events: list[ev.Event] = []
+    unread = []
+    for path in paths:
+        try:
+            lines = path.read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            continue  # it died before its first line, or nobody had to finish its job before
+        except OSError as error:
+            unread.append(f"the record cannot be read: {error}")
+            continue
+        for line in lines:
+            if '"kind":"F' in line:
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                    event = ev.from_line(line)
+                    spans_of([event])  # what cannot be folded is spoilt as well
+                    events.append(event)
+    return events, unread
 
 
 def leftovers(events: Sequence[ev.Event]) -> tuple[FaultSpan, ...]:

@@ -105,13 +105,7 @@ class Observer:
         """Look until the stack is again what it was before, and say what still differs if not."""
         if self._before is None:
             return
-        until_s = self._now() + patience_s
-        while True:
-            after = await self._stack.fingerprint()
-            words = differences(self._before, after)
-            if not words or self._now() >= until_s:
-                break
-            await asyncio.sleep(_LOOK_EVERY_S)
+        after, words = await alike(self._stack, self._before, patience_s)
         self._log.append(ev.Fingerprinted(t=self._now(), when="after", parts=after))
         if words:
             text = f"the stack is not what it was before: {'; '.join(words)}"
@@ -131,6 +125,20 @@ class Observer:
         ]
         folders.write_series(folder, series)
         self._log.append(ev.Exported(t=self._now(), series=len(series)))
+
+
+async def alike(
+    stack: Stack, before: Mapping[str, str], patience_s: float
+) -> tuple[Mapping[str, str], list[str]]:
+    """Look until a stack is again what it was; returns what it is, and what still differs."""
+    now = asyncio.get_running_loop().time
+    until_s = now() + patience_s
+    while True:
+        after = await stack.fingerprint()
+        words = differences(before, after)
+        if not words or now() >= until_s:
+            return after, words
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

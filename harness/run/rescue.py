@@ -20,17 +20,17 @@ from typing import Any, Final, Literal
 from harness import schema
 from harness.capabilities import Hurriable
 from harness.model import events as ev
-from harness.model.record import FaultSpan, spans_of
+from harness.model.record import FaultSpan
 from harness.protocols import Journal, Served, Stack
 from harness.run import fence, processes, ward
 from harness.run import folder as folders
 from harness.run.fence import Fence, Fenced, Hold
 from harness.run.journal import FileJournal, MemoryJournal
-from harness.run.mending import Broken, Mending, leftovers, worded
+from harness.run.mending import Broken, Mending, done_to_stack, leftovers, worded
+from harness.run.observe import alike
 from harness.run.processes import Process
 from harness.run.ward import Ward
 
-STATE: Final = "attach.json"
 _LOCK: Final = "rescue.lock"
 
 
@@ -45,6 +45,7 @@ class Bounds:
     heal_s: float
     down_s: float
     kill_s: float = 1.0
+    look_s: float = 20.0
 
     @property
     def whole_s(self) -> float:
@@ -52,7 +53,7 @@ class Bounds:
         return self.heal_s + self.down_s + self.kill_s
 
 
-HURRIED: Final = Bounds(heal_s=2.8, down_s=2.2, kill_s=0.6)
+HURRIED: Final = Bounds(heal_s=2.8, down_s=2.2, kill_s=0.6, look_s=1.0)
 PATIENT: Final = Bounds(heal_s=60.0, down_s=10.0)
 
 
@@ -88,7 +89,7 @@ class Rescue:
         outcome = Outcome()
         with _alone(self.ward.folder.path, wait_s), self._journal() as journal:
             if self._nothing_left():
-                outcome.settled = outcome.down = True
+                outcome.settled, outcome.down = True, self.ward.owns_stack
                 ward.strike(self.ward.run)
                 return outcome
             hold = self._take(journal)
@@ -117,8 +118,12 @@ class Rescue:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             events = folders.events(self.ward.folder)
             complete = any(isinstance(e, ev.RunFinished) for e in events)
-            state = self.ward.folder.stack / STATE
-            return complete and not state.exists() and not self._own()
+            whole = (
+                not self.ward.stack_state.exists()
+                if self.ward.owns_stack
+                else not leftovers(events)
+            )
+            return complete and whole and not self._own()
         return False
 
     def _take(self, journal: Journal) -> Hold | None:
@@ -132,18 +137,24 @@ class Rescue:
 
     def _end_load(self) -> None:
         """Whatever of the harness itself still acts: the load, which is a module of ours."""
-        ours = [p for p in self._own() if any(a.startswith("harness.") for a in p.arguments())]
-        processes.end(ours, 0.3)
+        processes.end([p for p in self._own() if _sends_load(p)], 0.3)
 
     def _own(self) -> set[Process]:
-        """Every process of the run, as far as anybody knows, but those that are spared."""
+        """Every process of the run, as far as anybody knows, but those that are spared.
+
+        On a stack that it did not start, what it started again there is the stack's by now.
+        """
         known = processes.marked(self.ward.mark) | {p for p in self.seen if p.alive}
+        if not self.ward.owns_stack:
+            known = {p for p in known if _sends_load(p)}
         return known - self.spared - {processes.me(), self.ward.harness}
 
     async def _mend(self, journal: Journal, outcome: Outcome) -> None:
         """Heal through the stack's state, then take the stack down."""
-        spans = _leftovers(self.ward, outcome)
-        state = self.ward.folder.stack / STATE
+        events, unread = done_to_stack((self.ward.folder.events, self.ward.folder.rescue))
+        spans = leftovers(events)
+        outcome.failed += unread
+        state = self.ward.stack_state
         if not state.exists():
             if spans:
                 ids = ", ".join(span.id for span in spans)
@@ -162,6 +173,8 @@ class Rescue:
         await self._heal(spans, stack, journal, outcome)
         if self.ward.owns_stack:
             await self._down(stack, state, journal, outcome)
+        else:
+            await self._compare(stack, events, journal)
 
     async def _heal(
         self, spans: Sequence[FaultSpan], stack: Stack, journal: Journal, outcome: Outcome
@@ -180,6 +193,22 @@ class Rescue:
         failed = await mending.mend_all(broken, self.bounds.heal_s)
         outcome.failed += [f"{id}: {why}" for id, why in failed.items()]
         outcome.healed += [one.id for one in broken if one.id not in failed]
+
+    async def _compare(self, stack: Stack, events: Sequence[ev.Event], journal: Journal) -> None:
+        """Say what a stack that stays is like now, and what of it is not as it was before."""
+        prints = [e for e in events if isinstance(e, ev.Fingerprinted)]
+        before = next((e.parts for e in prints if e.when == "before"), None)
+        if before is None:
+            return
+        try:
+            async with asyncio.timeout(self.bounds.look_s):
+                after, words = await alike(stack, before, self.bounds.look_s / 2)
+        except Exception as error:
+            self._note(journal, f"looking at the stack: {worded(error, 'fingerprint')}")
+            return
+        _tell(journal, ev.Fingerprinted(t=self.now(), when="after", parts=after))
+        if words:
+            self._note(journal, f"the stack is not what it was before: {'; '.join(words)}")
 
     async def _down(self, stack: Stack, state: Path, journal: Journal, outcome: Outcome) -> None:
         began_s = time.monotonic()
@@ -216,24 +245,8 @@ class Rescue:
             return MemoryJournal()
 
 
-def _leftovers(of: Ward, outcome: Outcome) -> tuple[FaultSpan, ...]:
-    """Read what is to be healed, line by line: one that is spoilt does not hide the others."""
-    events: list[ev.Event] = []
-    for path in (of.folder.events, of.folder.rescue):
-        try:
-            lines = path.read_text("utf-8", "replace").splitlines()
-        except FileNotFoundError:
-            continue  # it died before its first line, or nobody had to finish its job before
-        except OSError as error:
-            outcome.failed.append(f"the record cannot be read: {error}")
-            continue
-        for line in lines:
-            if '"kind":"Fault' in line:
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    event = ev.from_line(line)
-                    spans_of([event])  # what cannot be folded is spoilt as well
-                    events.append(event)
-    return leftovers(events)
+def _sends_load(one: Process) -> bool:
+    return any(argument.startswith("harness.") for argument in one.arguments())
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

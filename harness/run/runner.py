@@ -49,7 +49,7 @@ class Run:
 
     ``watch`` is given every ``Second`` as it closes and ``say`` gets progress in words; events go
     to the journal, which has a watcher of its own. ``lifeline`` leads to whoever heals for us;
-    ``safety`` says what ends the run early.
+    ``safety`` says what ends the run early. A stack that is not owned is up already, and stays up.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class Run:
         say: Callable[[str], None] = lambda _: None,
         lifeline: Lifeline | None = None,
         safety: Safety | None = None,
+        owns_stack: bool = True,
     ) -> None:
+        self._owns_stack = owns_stack
         self._plan, self._stack, self._faults = plan, stack, faults
         self._folder, self._journal, self._header = folder, journal, header
         self._watch, self._say = _harmless(watch), _harmless(say)
@@ -176,24 +178,30 @@ class Run:
             for task in (look, hurry):
                 task.cancel()
             await asyncio.wait({look, hurry})
+        if self._owns_stack:
+            await self._down()
+        self._lifeline.goodbye()
+
+    async def _down(self) -> None:
         began_s = self._log.now()
         self._say("taking the stack down")
         await self._stack.down()
-        self._lifeline.goodbye()
         self._log.tell(ev.StackDown(t=self._log.now(), took_s=round(self._log.now() - began_s, 3)))
 
     async def _up(self, webhook: str) -> None:
         began_s = self._log.now()
-        self._say(f"standing up the stack {self._plan.scenario.stack}")
-        await self._stack.up(
-            Site(
-                folder=str(self._folder.stack),
-                seed=self._plan.seed,
-                webhook=webhook,
-                notify=self._observer.notified,
-                say=self._say,
-            )
+        site = Site(
+            folder=str(self._folder.stack),
+            seed=self._plan.seed,
+            webhook=webhook,
+            notify=self._observer.notified,
+            say=self._say,
         )
+        if self._owns_stack:
+            self._say(f"standing up the stack {self._plan.scenario.stack}")
+            await self._stack.up(site)
+        else:
+            self._say(f"the stack {self._plan.scenario.stack} is up already, and stays up")
         took_s = round(self._log.now() - began_s, 3)
         topology = {role: tuple(nodes) for role, nodes in self._stack.topology().items()}
         self._log.append(ev.StackUp(t=self._log.now(), took_s=took_s, topology=topology))

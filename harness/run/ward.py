@@ -23,6 +23,8 @@ from harness.run.fence import write_durably
 from harness.run.folder import Folder, FolderError, home
 from harness.run.processes import Place, Process
 
+STATE: Final = "attach.json"
+ATTACHED: Final = "attached"  # in the folder of a run's stack: where the state of another lies
 LEASE_S: Final = 3.0
 """How long the harness may be silent. With a heal it leaves the five seconds that are promised."""
 MAX_FAULT_S: Final = 900.0
@@ -36,7 +38,8 @@ class Ward:
     """One run: where it is, what it stands on, and who carries it out.
 
     ``zero_ns``: the run's zero on CLOCK_MONOTONIC. ``mark``: in the environment of its processes.
-    ``owns_stack``: the run started the stack, so it goes with it; else it is only healed.
+    ``owns_stack``: the run started the stack, so it goes with it; else it is only healed, and
+    ``state`` is the file by which it is reached.
     ``path``: where Python finds the plug-ins.
     """
 
@@ -48,6 +51,7 @@ class Ward:
     zero_ns: int
     mark: str
     owns_stack: bool = True
+    state: str = ""
     lease_s: float = LEASE_S
     max_fault_s: float = MAX_FAULT_S
     plugins: tuple[str, str] = (Catalog.faults.package, Catalog.stacks.package)
@@ -57,6 +61,11 @@ class Ward:
     def catalog(self) -> Catalog:
         """Where its plug-ins come from."""
         return Catalog(Plugins(self.plugins[0], "fault"), Plugins(self.plugins[1], "stack"))
+
+    @property
+    def stack_state(self) -> Path:
+        """The file by which its stack is reached, for as long as that stands."""
+        return Path(self.state) if self.state else self.folder.stack / STATE
 
     def now(self) -> float:
         """Run time, from the same clock as the harness's; only good on the boot of the run."""
@@ -73,6 +82,7 @@ class Ward:
             "zero_ns": self.zero_ns,
             "mark": self.mark,
             "owns_stack": self.owns_stack,
+            "state": self.state,
             "lease_s": self.lease_s,
             "max_fault_s": self.max_fault_s,
             "plugins": list(self.plugins),
@@ -96,9 +106,17 @@ class Ward:
 
 
 def ward_of(
-    folder: Folder, stack: str, catalog: Catalog, faults: tuple[str, ...], **settings: float
+    folder: Folder,
+    stack: str,
+    catalog: Catalog,
+    faults: tuple[str, ...],
+    state: Path | None = None,
+    **settings: float,
 ) -> Ward:
-    """Make the ward of a run that this process is about to carry out; its zero is now."""
+    """Make the ward of a run that this process is about to carry out; its zero is now.
+
+    ``state``: the file by which a stack is reached that the run did not start.
+    """
     return Ward(
         run=folder.run,
         folder=Folder(folder.path.resolve()),
@@ -109,8 +127,10 @@ def ward_of(
         mark=secrets.token_hex(8),
         plugins=(catalog.faults.package, catalog.stacks.package),
         faults=faults,
+        owns_stack=state is None,
+        state=str(state or ""),
         path=tuple(sys.path),
-        **settings,  # type: ignore[arg-type]
+        **settings,
     )
 
 
