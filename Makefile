@@ -19,7 +19,7 @@ run: setup
 	@.venv/bin/gameday run scenarios/core/drop_features.yaml
 
 test: setup-test
-	@$(PY) -m pytest -m "not slow" --durations=15
+	@bash .ci/test
 
 test-slow: setup-test
 	@$(PY) -m pytest -m slow -s

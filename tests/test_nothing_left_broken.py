@@ -2,7 +2,7 @@
 
 Real runs, by the command's own code, of three overlapping faults on the stack of tiny processes;
 ``tests.killing`` looks at what is left with eyes of its own. Killed at every step, and at random
-instants: sixty here, two hundred and more by ``make test-slow``. The negative control comes first:
+instants: twenty here, two hundred and more by ``make test-slow``. The negative control comes first:
 without the guardian the same eyes do find what is left.
 """
 
@@ -20,10 +20,11 @@ from harness.model import events as ev
 from tests.conftest import gameday
 from tests.killing import LEASE_S, Lookout, Victim, injected_in, taken_over
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.busy]
 AT_ONCE = 6
 LAST_S = 3.7  # from its first line to its last, alone; longer in company
 SEED = 4
+FEW_OR_MANY = pytest.mark.parametrize("count", [6, pytest.param(24, marks=pytest.mark.slow)])
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +126,13 @@ def kill_at_random(count, seed, tmp_path, lookout, capsys):
     assert sum(words.startswith("3 intended") for words, _ in outcomes) >= count / 10
 
 
-def test_killed_at_sixty_random_instants_nothing_is_left(tmp_path, lookout, capsys):
-    kill_at_random(60, SEED, tmp_path, lookout, capsys)
+@pytest.mark.parametrize("count", [20, pytest.param(240, marks=pytest.mark.slow)])
+def test_killed_at_random_instants_nothing_is_left(count, tmp_path, lookout, capsys):
+    kill_at_random(count, SEED + count, tmp_path, lookout, capsys)
 
 
-@pytest.mark.slow
-def test_killed_at_hundreds_of_random_instants_nothing_is_left(tmp_path, lookout, capsys):
-    kill_at_random(240, SEED + 1, tmp_path, lookout, capsys)
-
-
-def test_stopped_and_resumed_at_random_instants_it_breaks_nothing_more(tmp_path, lookout):
+@FEW_OR_MANY
+def test_stopped_and_resumed_at_random_instants_it_breaks_nothing_more(count, tmp_path, lookout):
     dice = random.Random(SEED)
 
     def stop(at_s):
@@ -150,10 +148,11 @@ def test_stopped_and_resumed_at_random_instants_it_breaks_nothing_more(tmp_path,
             assert injected_in(after) == injected_in(before), "it went on to break"
             assert before.complete or taken_over(after) is not None
 
-    every(stop, [dice.uniform(0, LAST_S) for _ in range(12)])
+    every(stop, [dice.uniform(0, LAST_S) for _ in range(count)])
 
 
-def test_killed_with_its_guardian_the_stand_by_finishes_the_job(tmp_path, lookout):
+@FEW_OR_MANY
+def test_killed_with_its_guardian_the_stand_by_finishes_the_job(count, tmp_path, lookout):
     dice = random.Random(SEED)
 
     def kill(at_s):
@@ -163,7 +162,7 @@ def test_killed_with_its_guardian_the_stand_by_finishes_the_job(tmp_path, lookou
             record = victim.record()
             assert record is None or record.complete or taken_over(record) is not None
 
-    every(kill, [dice.uniform(0, LAST_S) for _ in range(12)])
+    every(kill, [dice.uniform(0, LAST_S) for _ in range(count)])
 
 
 def test_killed_with_both_of_its_guardians_every_fault_lets_go_and_heal_does_the_rest(
@@ -185,7 +184,8 @@ def test_killed_with_both_of_its_guardians_every_fault_lets_go_and_heal_does_the
         assert victim.record() is not None
 
 
-def test_when_only_its_guardian_is_killed_the_run_ends_and_mends(tmp_path, lookout):
+@FEW_OR_MANY
+def test_when_only_its_guardian_is_killed_the_run_ends_and_mends(count, tmp_path, lookout):
     dice = random.Random(SEED)
 
     def kill(at_s):
@@ -198,4 +198,4 @@ def test_when_only_its_guardian_is_killed_the_run_ends_and_mends(tmp_path, looko
             record = victim.record()
             assert record is None or record.complete
 
-    every(kill, [dice.uniform(0, LAST_S) for _ in range(6)])
+    every(kill, [dice.uniform(0, LAST_S) for _ in range(count)])

@@ -79,7 +79,7 @@ def test_the_core_scenario_passes_and_its_report_needs_nothing_but_the_record(ho
 
 @pytest.mark.stack
 @pytest.mark.timeout(RUN_WITHIN_S)
-@pytest.mark.parametrize("after", ["standing up", "in force"])
+@pytest.mark.parametrize("after", ["standing up", pytest.param("in force", marks=pytest.mark.slow)])
 def test_ctrl_c_heals_and_takes_everything_down(home, after):
     child = subprocess.Popen(
         [sys.executable, "-m", "harness", "run", CORE / "drop_features.yaml", "--plain"],

@@ -22,6 +22,8 @@ from tests.harness.load_rig import (
     spec_for,
 )
 
+pytestmark = pytest.mark.busy
+
 # --- a server that behaves
 
 

@@ -25,6 +25,8 @@ from tests.harness.load_rig import (
     until,
 )
 
+pytestmark = pytest.mark.busy
+
 # --- ending it
 
 
