@@ -9,6 +9,7 @@ import pytest
 
 from faults.skew_features import SkewFeatures
 from fixtures.models import exported
+from fixtures.serving.drift import calibration_error
 from fixtures.serving.features import FEATURES, THRESHOLD
 from fixtures.stacks.simulated import SimulatedStack
 from harness import Site, StackError
@@ -70,7 +71,8 @@ def test_each_detector_can_be_left_out_and_one_alone_still_pages() -> None:
     nobody = skewed_day(alerts_off=("FeatureSkew",))
     assert nobody.audit == []
     said = {n.labels["alertname"] for _, n in nobody.notified}
-    assert said == {"DriftSuspected", "QualityDrop"}  # a ticket, and a page that nobody acts on
+    # two tickets, and a page that nobody acts on
+    assert said == {"DriftSuspected", "CalibrationOff", "QualityDrop"}
     seconds = SkewFeatures(mode="scale", amount=60.0, fraction=1.0)
     for off, other in (("FeatureSkew", "FeatureOutOfRange"), ("FeatureOutOfRange", "FeatureSkew")):
         day = live(SimulatedStack(alerts_off=(off,)), fault=seconds)  # type: ignore[arg-type]
@@ -101,7 +103,7 @@ def test_every_severity_hits_the_share_it_publishes_and_shows_in_the_probe(
         ("scale", 60.0, ("dep_delay",), {"FeatureOutOfRange", "DriftSuspected"}),
         ("scale", 1.609344, ("distance",), {"DriftSuspected"}),
         ("stuck", 12.0, ("origin_delay",), {"FeatureStuck", "DriftSuspected"}),
-        ("recode", 5.0, ("sched_hour",), {"DriftSuspected"}),
+        ("recode", 5.0, ("sched_hour",), {"CategoryUnseen", "DriftSuspected"}),
         ("swap", 0.0, ("dep_delay", "distance"), {"FeatureOutOfRange", "DriftSuspected"}),
     ],
     ids=lambda v: str(v) if isinstance(v, str) else "",
@@ -114,9 +116,10 @@ def test_every_mode_takes_hold_is_seen_and_goes_away(
     assert day.firing("FeatureSkew")[0] - day.in_force_s < 5
     named = {n.labels["feature"] for _, n in day.notified if n.labels["alertname"] == "FeatureSkew"}
     assert named == set(features)
-    pages = {"FeatureSkew", "FeatureOutOfRange", "FeatureStuck", "DriftSuspected"}
+    pages = {"CategoryUnseen", "FeatureSkew", "FeatureOutOfRange", "FeatureStuck", "DriftSuspected"}
     firing = {n.labels["alertname"] for _, n in day.notified} & pages
     assert "FeatureSkew" in firing and firing - {"FeatureSkew"} <= besides
+    assert ("CategoryUnseen" in firing) == (mode == "recode")
     assert day.same_fingerprint and day.answers[-1].model == "champion"
 
 
@@ -127,6 +130,32 @@ def test_the_monitor_is_nan_before_it_knows_and_true_of_a_healthy_stack() -> Non
         assert np.isnan(values[0]) and not np.isnan(values[-1]), name
     assert {v for _, v in metric(day, "feature_skew_ratio") if not np.isnan(v)} == {0.0}
     assert day.notified == []
+
+
+def test_quality_recall_and_calibration_come_with_the_labels_and_are_the_champions_own() -> None:
+    day = live(SimulatedStack(), for_s=40)
+    for name in ("released_label_recall_ratio", "prediction_calibration_error"):
+        values = [v for _, v in metric(day, name)]
+        assert np.isnan(values[0]) and not np.isnan(values[-1]), name
+    at_s, error = metric(day, "prediction_calibration_error")[-1]
+    (_, count), (_, gap) = (
+        metric(day, f"prediction_calibration_{name}")[-1] for name in ("observations", "gap")
+    )
+    due = np.flatnonzero(day.due_s < at_s - 5.5)[-int(count) :]  # within a half second of it
+    scores, label = exported.load().champion(exported.load().features[due]), day.label[due]
+    assert error == pytest.approx(calibration_error(scores, label), abs=0.02)
+    assert gap == pytest.approx(float(scores.mean() - label.mean()), abs=0.02)
+    assert metric(day, "prediction_late_ratio")[-1][1] == pytest.approx(
+        metric(day, "prediction_late_reference")[-1][1], abs=0.15
+    )
+    shares = [s for s in day.series if s.name == "prediction_score_share"]
+    assert sum(s.value[-1] for s in shares) == pytest.approx(1) and len(shares) == 10
+
+
+def test_a_misled_champion_that_nobody_relieves_is_off_its_calibration() -> None:
+    day = skewed_day(runbooks=())
+    assert day.firing("CalibrationOff") and day.firing("QualityDrop")
+    assert metric(day, "prediction_calibration_gap")[-1][1] < 0.2  # and it recovers
 
 
 def test_heal_mends_old_rows_and_works_blind() -> None:

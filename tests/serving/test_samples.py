@@ -10,7 +10,7 @@ from fixtures.serving import profile as profiles
 from fixtures.serving.artefacts import ArtefactError
 from fixtures.serving.features import FEATURES
 from fixtures.serving.profile import COLUMNS
-from fixtures.serving.samples import Ring, SampleFigures, SampleWindow
+from fixtures.serving.samples import Ring, SampleFigures, SampleWindow, share_below
 from fixtures.serving.windows import read_event
 
 MODELS = exported.load()
@@ -122,6 +122,37 @@ def test_a_stuck_value_stands_out_against_its_reference() -> None:
 def test_scores_of_other_models_are_no_drift_of_the_champions() -> None:
     assert math.isnan(seen(scores=np.full(2_700, np.nan)).drift["score"].psi)
     assert seen(scores=np.full(2_700, 0.99)).drift["score"].psi > 3
+
+
+def test_the_scores_distribution_is_by_deciles_of_training_in_the_windows_mix_of_hours() -> None:
+    figures = seen().scores
+    column = PROFILE.column("score")
+    scores, hours = SCORES[0:5_400:2][-1_350:], HOURS[0:5_400:2][-1_350:].astype(int)
+    deciles = np.array(column.edges)[list(column.deciles)]
+    cuts = np.concatenate(([-np.inf], np.nextafter(deciles, np.inf), [np.inf]))
+    np.testing.assert_allclose(figures.shares, np.histogram(scores, cuts)[0] / 1_350, atol=1e-12)
+    counts = np.array(column.counts, float)
+    of_hour = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    whole = of_hour[hours].mean(0)
+    starts = [0, *(edge + 1 for edge in column.deciles)]
+    np.testing.assert_allclose(figures.expected, np.add.reduceat(whole, starts), atol=1e-12)
+    assert sum(figures.shares) == pytest.approx(1) == sum(figures.expected)
+    assert figures.late == pytest.approx((scores >= 0.5).mean())
+
+
+def test_a_champion_that_calls_everyone_late_shows_in_its_scores() -> None:
+    figures = seen(scores=np.full(2_700, 0.99)).scores
+    assert figures.late == 1.0 and figures.shares[-1] == 1.0
+    assert 0.05 < figures.late_expected < 0.5 and figures.expected[-1] < 0.3
+    few = seen(rows=slice(0, 2_000, 2)).scores
+    assert np.isnan([*few.shares, *few.expected, few.late, few.late_expected]).all()
+    assert len(few.shares) == len(figures.shares)
+
+
+def test_the_share_below_a_value_is_exact_on_edges_and_straight_between_them() -> None:
+    shares, edges = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.0, 1.0, 3.0])
+    assert share_below(shares, edges, 1.0) == pytest.approx(0.3)
+    assert share_below(shares, edges, 2.0) == pytest.approx(0.45)
 
 
 def test_a_ring_keeps_the_newest_rows_in_order_however_they_come() -> None:

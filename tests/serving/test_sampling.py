@@ -105,6 +105,26 @@ def test_what_was_served_is_held_against_the_pipeline_feature_by_feature() -> No
         assert figure(registry, "category_unseen_ratio", field="carrier") == 0.0
         assert figure(registry, "feature_stuck_reference", feature="dep_delay") > 0
         assert math.isnan(figure(registry, "feature_drift_psi", feature="dep_delay"))
+        assert math.isnan(figure(registry, "prediction_late_ratio"))
+
+    with_feed(main)
+
+
+def test_three_days_of_samples_show_drift_and_the_scores_distribution() -> None:
+    async def main(_: Pipeline, watch: Sampling, registry: CollectorRegistry) -> None:
+        for case in range(1_350):
+            watch.add(served(case, 10.0))  # each with a score of 0.5
+        watch.refresh(11.0)
+        assert figure(registry, "prediction_late_ratio") == 1.0
+        assert 0.05 < figure(registry, "prediction_late_reference") < 0.5
+        shares = [figure(registry, "prediction_score_share", decile=str(d)) for d in range(1, 11)]
+        assert sorted(shares) == [0.0] * 9 + [1.0]
+        usual = [
+            figure(registry, "prediction_score_share_reference", decile=str(d))
+            for d in range(1, 11)
+        ]
+        assert sum(usual) == pytest.approx(1)
+        assert figure(registry, "prediction_drift_psi") > 1
 
     with_feed(main)
 

@@ -82,6 +82,22 @@ def test_quality_is_held_against_the_rule_on_the_same_flights() -> None:
     assert math.isnan(window.figures(11.5).accuracy)
 
 
+def test_calibration_is_of_the_champion_alone_and_unknown_with_too_few() -> None:
+    window = QualityWindow(10.0, min_labels=4, min_late=1)
+    for score, label in ((0.9, True), (0.9, False), (0.1, False)):
+        window.add(1.0, served(score=score), label)
+    window.add(1.0, served(score=0.95, model="baseline"), False)
+    figures = window.figures(2.0)
+    assert figures.labels == 4 and figures.calibrated == 3
+    assert math.isnan(figures.calibration_error) and math.isnan(figures.calibration_gap)
+    window.add(1.0, served(score=0.1), False)
+    figures = window.figures(2.0)
+    # half of the four are in the bin of 0.9, off by 0.4, the others off by 0.1
+    assert figures.calibration_error == pytest.approx(0.25)
+    assert figures.calibration_gap == pytest.approx(0.25)
+    assert figures.calibrated == 4 and window.figures(11.5).calibrated == 0
+
+
 def test_recall_is_unknown_with_too_few_late_flights() -> None:
     window = QualityWindow(10.0, min_labels=1, min_late=2)
     window.add(1.0, served(late=False, rule=True), True)
