@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from harness import Analysis, Verdict, report
 from reports import _words
 from reports._page import page
+from reports._study_page import study_page
 from reports._svg.axis import mark_number
+from reports._tables import CAVEAT, ETHICS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -28,8 +30,10 @@ def html(analysis: Analysis) -> str:
     """Lay the analysis out as one self-contained HTML file."""
     style = _read("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    template = _environment().get_template("page.html.j2")
-    return template.render(page=page(analysis), style=style, style_hash=f"sha256-{digest}") + "\n"
+    several = analysis.ablation is not None or analysis.sweep is not None
+    template = _environment().get_template("study.html.j2" if several else "page.html.j2")
+    worked_out = study_page(analysis) if several else page(analysis)
+    return template.render(page=worked_out, style=style, style_hash=f"sha256-{digest}") + "\n"
 
 
 def _read(name: str) -> str:
@@ -68,5 +72,5 @@ def _environment() -> "Environment":
         }
     )
     environment.globals.update({"MARK_MEANS": _words.MARK_MEANS, "Verdict": Verdict})
-    environment.globals["MARK_WORD"] = _words.MARK_WORD
+    environment.globals |= {"MARK_WORD": _words.MARK_WORD, "CAVEAT": CAVEAT, "ETHICS": ETHICS}
     return environment

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
 from harness import Analysis, Finding, Verdict, report
+from reports._tables import STANDING, defence_rows
 from reports._words import WORD, clean, durations, spell_interval
 
 
@@ -19,7 +20,8 @@ def junit(analysis: Analysis) -> str:
     """Unknown becomes an error, fail a failure. A run without findings is never an empty pass."""
     overall = Finding("verdict", analysis.verdict, analysis.headline or WORD[analysis.verdict])
     named = list(_unique((overall, *analysis.findings)))
-    name = f"gameday.{_dotless(analysis.stack)}.{_dotless(analysis.scenario)}"
+    kind = ".ablation" if analysis.ablation else ".sweep" if analysis.sweep else ""
+    name = f"gameday.{_dotless(analysis.stack)}.{_dotless(analysis.scenario)}{kind}"
     count = Counter(finding.verdict for _, finding in named)
     totals = (
         f'tests="{len(named)}" failures="{count[Verdict.FAIL]}" '
@@ -83,3 +85,9 @@ def _properties(analysis: Analysis) -> Iterable[tuple[str, str]]:
         for d in durations(incident):
             span = "" if d.from_inject is None else f" ({spell_interval(d.from_inject)})"
             yield f"{incident.fault_id} {d.short}", d.spell(d.from_inject) + span
+    if analysis.ablation is not None:
+        for row in defence_rows(analysis.ablation):
+            yield f"defence {row.name}", f"{STANDING[row.standing]}: {row.because}"
+    if analysis.sweep is not None:
+        for monitor in analysis.sweep.monitors:
+            yield f"smallest severity {monitor.alert} {monitor.fault_id}", monitor.said

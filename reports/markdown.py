@@ -11,6 +11,24 @@ from typing import Final
 
 from harness import Analysis, Estimate, Finding, Incident, Measure, Verdict, report
 from harness.model.scenario import PHASES
+from harness.model.study import Ablation, Sweep
+from reports._tables import (
+    BIT,
+    CAVEAT,
+    DASH,
+    ETHICS,
+    STANDING,
+    blind_monitors,
+    defence_rows,
+    extremes,
+    fell_in_words,
+    run_rows,
+    rung_rows,
+    shown_monitors,
+    spell_sighting,
+    spell_took,
+    words_of,
+)
 from reports._words import (
     MARK_WORD,
     NO_DATA,
@@ -36,7 +54,13 @@ _SPECIAL: Final = re.compile(r"([\\`*\[\]|~$])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]
 @report(suffix=".md")
 def markdown(analysis: Analysis) -> str:
     """Verdict first, reasons second, numbers after, people last."""
-    blocks = [
+    blocks = _several(analysis) if analysis.ablation or analysis.sweep else _one(analysis)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _one(analysis: Analysis) -> Iterable[str]:
+    """The sections of one run."""
+    return [
         *_head(analysis),
         *_stopped(analysis),
         "## What we believed and what happened",
@@ -59,7 +83,83 @@ def markdown(analysis: Analysis) -> str:
         _table(("fact", "value"), list(analysis.facts.items())),
         *_PEOPLE,
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _several(analysis: Analysis) -> Iterable[str]:
+    """The sections of an ablation or a sweep: its tables in the place of one incident."""
+    return [
+        *_head(analysis),
+        f"> {_paragraph(analysis.why)}" if analysis.why else "",
+        *(_ablation(analysis.ablation) if analysis.ablation else ()),
+        *(_sweep(analysis.sweep) if analysis.sweep else ()),
+        "## What the table must show",
+        _findings(analysis.findings),
+        "## How each answer was obtained",
+        _table(
+            ("answer", "how", "uncertainty"),
+            [(m.number, m.how, m.uncertainty) for m in analysis.method],
+        ),
+        "## Appendix",
+        _table(("fact", "value"), list(analysis.facts.items())),
+        *_PEOPLE,
+    ]
+
+
+def _ablation(table: Ablation) -> Iterable[str]:
+    yield "## Defences"
+    rows = [
+        (
+            f"`{_safe(r.name)}`",
+            r.protects,
+            f"**{STANDING[r.standing]}**",
+            DASH if r.verdict is None else f"{_ICON[r.verdict]} {WORD[r.verdict]}",
+            "<br>".join(f"{_safe(label)}: {_safe(said)}" for label, said in words_of(r)),
+        )
+        for r in defence_rows(table)
+    ]
+    head = ("defence", "protects", "standing", "verdict without it", "what fell without it")
+    yield _table(head, rows, raw=True)
+    yield "\n".join(
+        f"- {label}: {'not run' if run is None else WORD[run.verdict]}"
+        f"{'; ' + _safe(fell_in_words(run.fell)) if run and run.without and run.fell else ''}"
+        for label, run in extremes(table)
+    )
+    yield ETHICS
+    yield "## Runs"
+    yield _table(
+        ("without", "verdict", "what fell", "run"),
+        [(without, WORD[verdict], fell, run) for without, verdict, fell, run in run_rows(table)],
+    )
+
+
+def _sweep(sweep: Sweep) -> Iterable[str]:
+    yield "## Severities"
+    head = ("severity", "parameters", "bit", "what came of it", "TTD", "TTM", "TTR", "verdict",
+            "run")  # fmt: skip
+    rows = [
+        (
+            str(r.severity) if r.first else "",
+            r.params,
+            BIT[r.bit],
+            r.outcome,
+            *(", ".join(filter(None, spell_took(took))) for took in r.took),
+            ": ".join(filter(None, (WORD[r.verdict], r.unclear))),
+            r.run,
+        )
+        for r in rung_rows(sweep)
+    ]
+    yield _table(head, rows)
+    yield "## Smallest severity that each alert saw"
+    seen = [
+        (m.alert, m.fault_id, "yes" if m.expected else "", *map(spell_sighting, m.sightings),
+         m.said)
+        for m in shown_monitors(sweep)
+    ]  # fmt: skip
+    levels = tuple(f"at {r.severity}" for r in sweep.rungs)
+    yield _table(("alert", "fault", "expected", *levels, "smallest it saw"), seen)
+    if blind := blind_monitors(sweep):
+        yield f"Saw none: {_safe(', '.join(blind))}."
+    yield CAVEAT
 
 
 _PEOPLE: Final = (
@@ -93,10 +193,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], raw: bool = Fa
 def _head(analysis: Analysis) -> Iterable[str]:
     word = WORD[analysis.verdict].upper()
     took = spell_length(analysis.end_s) + (" of virtual time" if analysis.virtual_time else "")
-    yield f"# {_ICON[analysis.verdict]} {word}: {_safe(analysis.scenario)}"
+    kind = "ablation of " if analysis.ablation else "sweep of " if analysis.sweep else ""
+    yield f"# {_ICON[analysis.verdict]} {word}: {kind}{_safe(analysis.scenario)}"
     yield _paragraph(headline(analysis))
+    what = "Ablation" if analysis.ablation else "Sweep" if analysis.sweep else "Run"
     yield (
-        f"Run {_safe(analysis.run)}, stack {_safe(analysis.stack)}, seed {analysis.seed}, "
+        f"{what} {_safe(analysis.run)}, stack {_safe(analysis.stack)}, seed {analysis.seed}, "
         f"started {_safe(analysis.started_utc)}, {took}"
         f"{', placebo: nothing was broken' if analysis.placebo else ''}."
     )

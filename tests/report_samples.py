@@ -24,9 +24,20 @@ from harness.model.analysis import (
     Trace,
     Verdict,
 )
+from harness.model.defence import Defence
 from harness.model.record import FaultSpan
 from harness.model.scenario import Phase
 from harness.model.slo import Objective
+from harness.model.study import (
+    Ablation,
+    Monitor,
+    Removal,
+    Rung,
+    Sighting,
+    Sweep,
+    Took,
+    Tried,
+)
 
 START_S = 10.4
 LENGTHS: Mapping[Phase, float] = {"warmup": 10.0, "baseline": 25.0, "fault": 32.0, "recovery": 32.0}
@@ -553,6 +564,131 @@ def crowded() -> Analysis:
     )
 
 
+def _fell(*checks: str, verdict: Verdict = Verdict.FAIL) -> tuple[Finding, ...]:
+    because = "not mitigated in 28.9 s; the bound is 20s"
+    return tuple(Finding(check, verdict, because, "expectation") for check in checks)
+
+
+def _removal(*without: str, fell: tuple[Finding, ...] = (), unclear: str = "") -> Removal:
+    verdict = Verdict.worst([Verdict.PASS, *(f.verdict for f in fell)])
+    verdict = Verdict.UNKNOWN if unclear else verdict
+    run = f"20260101T000000Z-drop_features-{len(without)}{sum(map(len, without)):05d}"
+    return Removal(run, without, verdict, f"{verdict.name}: as it went", fell, unclear)
+
+
+def _several(study: str, found: tuple[Finding, ...], said: str) -> Analysis:
+    verdict = Verdict.worst(f.verdict for f in found)
+    return dataclasses.replace(
+        passed(),
+        run=study,
+        verdict=verdict,
+        headline=f"{verdict.name}: {said}",
+        findings=found,
+        incidents=(),
+        measures=(),
+        spans=(),
+        phases={},
+        load_start_s=0.0,
+        end_s=871.3,
+        timeline=(),
+        traces=(),
+        method=(MethodNote("load-bearing", "left out alone", "one run each"),),
+    )
+
+
+def ablation(name: str = "alert FeatureMissing", why: str = "nothing else moves") -> Analysis:
+    """One of each standing that a defence can have."""
+    route, eject = "runbook route_to_baseline", "ejection"
+    sli = "eventually paired_correctness at least 97 % during fault"
+    alone = _removal(name, fell=_fell("detected by alertname=FeatureMissing within 10s", sli))
+    quiet, both = _removal(eject), _removal(eject, "breaker", fell=_fell(sli))
+    dim = _removal("runbook rewarm", unclear="harness kept pace: 3.1% of requests left late")
+    gone = _removal(name, route, eject, "breaker", "replicas", fell=_fell("mitigated within 20s"))
+    rows = (
+        Tried(Defence(name, "detection", why), ("drop_features",), "load-bearing", "told", alone),
+        Tried(
+            Defence(route, "mitigation", "it needs none of them"),
+            ("drop_features", "skew_features"),
+            "load-bearing",
+            "recovered within 50s: unknown",
+            _removal(route, fell=_fell("recovered within 50s", verdict=Verdict.UNKNOWN)),
+        ),
+        Tried(
+            Defence(eject, "availability", "it leaves out who fails"),
+            ("drop_features",), "redundant", "without breaker as well: it fell", quiet,
+            ("breaker",), (both,),
+        ),
+        Tried(
+            Defence("replicas", "availability", "another one answers"), ("drop_features",), "idle",
+            "nothing fell without it, nor without it and any other one", _removal("replicas"),
+        ),
+        Tried(
+            Defence("runbook rewarm", "recovery", "it writes again what was spoilt"),
+            ("drop_features",), "unclear", dim.unclear, dim,
+        ),
+        Tried(
+            Defence("cache_checksums", "correctness", "it finds what was changed"),
+            ("drop_features",), "off", "the scenario's own settings leave it out",
+        ),
+    )  # fmt: skip
+    whole = _removal()
+    found = (
+        Finding("passes with every defence in place", Verdict.PASS, whole.headline),
+        Finding("2 defences or more are load-bearing", Verdict.PASS, f"2 of 6: {name}, {route}"),
+        Finding("fails without all of them", Verdict.PASS, "mitigated within 20s: not mitigated"),
+    )
+    made = [r.without for r in rows if r.without is not None]
+    table = Ablation(rows, whole, gone, (whole, *made, both, gone))
+    said = f"{name} and {route} bear load; without any of them it is FAIL"
+    whole_analysis = _several("20260101T000000Z-drop_features-ablation-000001", found, said)
+    return dataclasses.replace(whole_analysis, ablation=table)
+
+
+def sweep(name: str = "FeatureMissing") -> Analysis:
+    """Five severities: one that did not bite, one absorbed, and three that were seen."""
+    took = incident()
+    rungs = tuple(
+        Rung(
+            severity=n,
+            run=f"20260101T00000{n}Z-drop_features-00000{n}",
+            verdict=Verdict.UNKNOWN if n < 3 else Verdict.PASS,
+            params={"drop_features-1": {"fraction": share}},
+            bit=Verdict.UNKNOWN if n == 1 else Verdict.PASS,
+            because="drop_features-1: 0.4% of answers lacked a feature, 0.0% before",
+            took=(
+                Took("drop_features-1", "absorbed", _about(51.3, 0, 0) if n > 1 else None, None,
+                     None)
+                if n < 3
+                else Took("drop_features-1", "detected, mitigated", took.ttd, took.ttm, took.ttr),
+            ),
+            unclear="every fault bit: 0.4% of answers lacked a feature" if n == 1 else "",
+        )
+        for n, share in enumerate((0.01, 0.05, 0.2, 0.5, 1.0), 1)
+    )  # fmt: skip
+    late = Estimate(51.3, 51.3, 51.3, censored=True)
+    seen = (
+        Sighting(1, "unknown", None, "every fault bit: 0.4% of answers lacked a feature"),
+        Sighting(2, "not seen", late, "no alert was seen"),
+        *(Sighting(n, "seen", took.ttd, "first notification") for n in (3, 4, 5)),
+    )
+    none = tuple(Sighting(n, "not seen", late, "no alert was seen") for n in range(1, 6))
+    monitors = (
+        Monitor(name, "drop_features-1", True, seen, 3, "severity 3, or less: 1 unknown"),
+        Monitor("QualityDrop", "drop_features-1", False, none, None, "saw none"),
+    )
+    found = (
+        Finding("every severity bit", Verdict.UNKNOWN, "severity 1: 0.4% of answers"),
+        Finding(f"{name} sees drop_features-1", Verdict.PASS, "smallest seen: severity 3"),
+    )
+    whole = _several("20260101T000000Z-drop_features-sweep-000001", found, "severities 1 to 5")
+    return dataclasses.replace(whole, sweep=Sweep(rungs, monitors))
+
+
+def hostile_ablation() -> Analysis:
+    """Names that would be markup, or steer a terminal."""
+    return ablation("<script>alert('x')</script> | \u202ex \x1b[31m", "](http://evil.example/) <b>")
+
+
 SAMPLES: Mapping[str, Callable[[], Analysis]] = {
     "passed": passed,
     "failed": failed,
@@ -564,4 +700,7 @@ SAMPLES: Mapping[str, Callable[[], Analysis]] = {
     "empty": empty,
     "hostile": hostile,
     "crowded": crowded,
+    "ablation": ablation,
+    "sweep": sweep,
+    "hostile_ablation": hostile_ablation,
 }

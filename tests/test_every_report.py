@@ -149,7 +149,7 @@ def test_the_page_can_be_read_by_those_who_cannot_see_it(sample: str):
     ids = [a["id"] for _, a in outline.seen if "id" in a]
     assert len(ids) == len(set(ids))
     pictures = [a for a in outline.all("svg") if "pic" in (a.get("class") or "")]
-    assert pictures
+    assert pictures or SAMPLES[sample]().ablation or SAMPLES[sample]().sweep  # which are tables
     for picture in pictures:
         named_by = (picture["aria-labelledby"] or "").split()
         assert picture["role"] == "img" and len(named_by) == 2 and set(named_by) <= set(ids)
@@ -332,3 +332,32 @@ def test_labels_of_near_marks_neither_touch_nor_are_crossed():
             assert one.lane != other.lane or b <= c or d <= a
             higher, (low, high) = (one, (c, d)) if one.lane > other.lane else (other, (a, b))
             assert one.lane == other.lane or not low < higher.x < high
+
+
+# Ablations and sweeps.
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "text"])
+def test_the_defence_table_says_what_each_was_worth_and_how_that_is_known(name: str):
+    text = render(name, "ablation").replace("\u00a0", " ").replace("\\_", "_")
+    for words in (
+        "alert FeatureMissing", "load-bearing", "redundant", "breaker", "does nothing here",
+        "unknown", "off already", "not mitigated in 28.9 s", "ordinary configuration",
+        "harness kept pace",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "text", "junit"])
+def test_a_sweep_names_the_smallest_severity_that_each_monitor_saw(name: str):
+    text = render(name, "sweep").replace("\u00a0", " ")
+    assert "severity 3, or less: 1 unknown" in text and "FeatureMissing" in text
+    if name != "junit":
+        assert "QualityDrop" in text and "fraction 0.2" in text and "not known" in text
+        assert "One trial each" in text
+
+
+def test_hostile_names_in_a_table_are_text():
+    text = render("html", "hostile_ablation")
+    assert not Outline(text).all("script") and "alert(&#39;x&#39;)" in text
+    assert "<script>" not in render("markdown", "hostile_ablation")

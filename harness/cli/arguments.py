@@ -12,6 +12,34 @@ EXIT_CODES = """exit codes:
   4  aborted for safety
 """
 
+ABLATE = """\
+The scenario is run whole, which it must pass; then once without each defence that its faults
+declare, once without pairs of those that nobody missed, and once without any of them. Nothing is
+switched off by a hook or while it runs: each time the stack is stood up with other settings of its
+ordinary configuration, which `gameday run --set` can choose as well.
+
+  load-bearing  an indicator, the time to mitigate or recover, or the time to an expected alert no
+                longer passes without it
+  redundant     nothing falls without it, but without it and the one that covers for it
+  idle          nothing falls either way
+
+Each run is kept, with a report of its own. Ctrl-C heals, and says what was found so far.
+
+exit codes:
+  0  two or more are load-bearing, and without all of them it fails (with --only: each one named is
+     load-bearing, or redundant with proof)
+  1  that is not so
+  2  the scenario or the call is wrong
+  3  unknown: it does not pass whole, or a run could not tell
+  4  aborted for safety
+"""
+SEVERITY = """\
+With --severity the exit code is that of the sweep: 0 when every severity bit, every trial counts
+and each expected alert saw one of them at least; 1 when an expected alert saw none; 3 when a run
+could not tell. What the scenario expects is meant for its own severity: it is shown for each, and
+decides nothing.
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code."""
@@ -63,8 +91,17 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     check = _add(
         verbs, "check", "validate scenarios: syntax, names, and phases long enough to judge"
     )
-    for sub in (run, plan, check):
-        many = sub is not plan
+    ablate = _add(
+        verbs,
+        "ablate",
+        "run a scenario without each of its defences, and say which of them matter",
+    )
+    ablate.epilog = ABLATE
+    ablate.formatter_class = argparse.RawDescriptionHelpFormatter
+    run.epilog = SEVERITY
+    run.formatter_class = argparse.RawDescriptionHelpFormatter
+    for sub in (run, plan, check, ablate):
+        many = sub in (run, check)
         sub.add_argument(
             "scenario",
             nargs="+" if many else None,
@@ -86,7 +123,7 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             help="what may be broken here; else policy.yaml where runs are kept, else "
             "/etc/gameday/policy.yaml; `gameday docs policy` prints one to edit",
         )
-    for sub in (run, plan):
+    for sub in (run, plan, ablate):
         sub.add_argument("--seed", type=int, help="roll the dice from this seed instead")
     run.add_argument(
         "--attach",
@@ -94,9 +131,45 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="play on the stack that `gameday stack up` left running; it is healed, and never "
         "taken down",
     )
-    run.add_argument("--out", metavar="FOLDER", help="where to make the run's folder")
-    run.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
-    run.add_argument("--quiet", action="store_true", help="only the verdict")
+    for sub in (run, ablate):
+        sub.add_argument("--out", metavar="FOLDER", help="where to make the folder of each run")
+        sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+        sub.add_argument("--quiet", action="store_true", help="only the verdict")
+        sub.add_argument(
+            "--report",
+            metavar="FILE",
+            help="also write the table there; the suffix says how: .html, .md, .json, .xml "
+            "(JUnit), .txt",
+        )
+    run.add_argument(
+        "--severity",
+        type=_severities,
+        default=(),
+        metavar="N..M",
+        help="a sweep: run it once at each of these severities (1..5, or 2,4, or 3) instead of its "
+        "own, and say for each alert the smallest that it can see",
+    )
+    ablate.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="DEFENCE",
+        help="leave out only this one, as `gameday faults NAME` calls it ('alert FeatureMissing'); "
+        "may be given again",
+    )
+
+
+def _severities(text: str) -> tuple[int, ...]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        edges = [first, last] if dots else [first]
+        if not all(edge.strip() in "12345" and edge.strip() for edge in edges):
+            raise argparse.ArgumentTypeError(f"{text!r} should be like 1..5, 2,4 or 3")
+        found |= set(range(int(edges[0]), int(edges[-1]) + 1))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no severity; write the smaller one first")
+    return tuple(sorted(found))
 
 
 def _count(text: str) -> int:
@@ -109,7 +182,9 @@ def _look_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     faults = _add(verbs, "faults", "list the faults, or describe one")
     faults.add_argument("name", nargs="?", metavar="NAME")
     report = _add(verbs, "report", "judge a run again from its record alone, and report it")
-    report.add_argument("run", metavar="RUN", help="a run's id or folder, or 'last'")
+    report.add_argument(
+        "run", metavar="RUN", help="the id or folder of a run, an ablation or a sweep, or 'last'"
+    )
     report.add_argument(
         "--format",
         default="text",

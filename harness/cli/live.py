@@ -52,6 +52,12 @@ def live_view(plan: Plan, folder: Folder, *, plain: bool, quiet: bool) -> Iterat
             shown.refresh()
 
 
+@contextlib.contextmanager
+def brief_view(*, quiet: bool) -> Iterator[Live]:
+    """For one run of several: the turns it takes, indented, without the numbers in between."""
+    yield _Quiet() if quiet else _Brief()
+
+
 def worded(event: ev.Event) -> str | None:
     """Put one event into words, or ``None`` for those too many to tell."""
     match event:
@@ -123,6 +129,16 @@ class _Quiet:
 
     def say(self, text: str) -> None:
         pass
+
+
+class _Brief(_Quiet):
+    """The phases, and what became of the fault; the rest is in the run's own report."""
+
+    KINDS = (ev.PhaseEntered, ev.FaultInjected, ev.FaultHealed, ev.FaultFailed, ev.Aborted)
+
+    def event(self, event: ev.Event) -> None:
+        if isinstance(event, self.KINDS) and (words := worded(event)) is not None:
+            print(f"      {event.t:6.1f}s  {words}", flush=True)
 
 
 class _Plain:

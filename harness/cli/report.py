@@ -1,4 +1,4 @@
-"""``gameday report``: judge a run again, from its record alone, and tell people."""
+"""``gameday report``: judge a run, or a study, again from the records alone, and tell people."""
 
 import argparse
 import sys
@@ -6,16 +6,21 @@ from pathlib import Path
 
 from harness.catalog import Catalog
 from harness.cli.errors import Usage
-from harness.cli.judge import exit_code, judge
+from harness.cli.judge import exit_code, judge, judge_study
 from harness.run import folder as folders
+from harness.run.studies import find_study
 
 
 def main(args: argparse.Namespace) -> int:
     """Print or write one report. The exit code is the verdict's."""
     catalog = Catalog()
     render = catalog.report(args.format)
-    record = folders.read(folders.find(args.run))
-    analysis = judge(record, catalog)
+    if (study := find_study(args.run)) is not None:
+        code, analysis = judge_study(study, catalog)
+    else:
+        record = folders.read(folders.find(args.run))
+        analysis = judge(record, catalog)
+        code = exit_code(record, analysis)
     text = render(analysis)
     if args.out:
         try:
@@ -24,4 +29,4 @@ def main(args: argparse.Namespace) -> int:
             raise Usage(f"--out {args.out}: {error.strerror}") from None
     else:
         sys.stdout.write(text)
-    return exit_code(record, analysis)
+    return code

@@ -8,21 +8,24 @@ import json
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from harness.catalog import Catalog
-from harness.cli import permit, sources
+from harness.cli import permit, sources, summary
 from harness.cli.attach import Target, target
 from harness.cli.errors import Usage
 from harness.cli.heal import heal_orphans
-from harness.cli.judge import ABORTED, exit_code, judge
+from harness.cli.judge import ABORTED, Judged, exit_code, judged
 from harness.cli.live import Live, live_view
 from harness.model.analysis import Analysis
+from harness.model.plan import Plan
 from harness.model.policy import Policy
+from harness.model.record import Record
 from harness.protocols import Journal
 from harness.run import facts, halt
 from harness.run import folder as folders
@@ -52,33 +55,81 @@ class Deadman:
     on: bool = True
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over, judged and reported. ``took_s``: by the clock on the wall."""
+
+    folder: Folder
+    record: Record
+    judged: Judged
+    code: int
+    took_s: float
+
+    @property
+    def analysis(self) -> Analysis:
+        """What came of it."""
+        return self.judged.analysis
+
+
+View = Callable[[Plan, Folder], contextlib.AbstractContextManager[Live]]
+
+
 def main(args: argparse.Namespace) -> int:
     """Run each scenario in turn; the exit code is the worst of theirs."""
     heal_orphans()
-    if (why := halt.halted(folders.home())) is not None:
-        return _not_now(f"nothing runs on this machine: {why}")
     policy = permit.policy_of(args.policy)
     catalog = Catalog()
     read = [
         sources.read(path, catalog, stack=args.stack, settings=args.set)
         for path in sources.paths(args.scenario)
     ]
-    for source in read:  # refuse all before the first is run
+    if (code := refused_now(read, policy, args.seed)) is not None:
+        return code
+    from harness.cli import course, sweep  # which need this module whole
+
+    if args.severity:
+        return sweep.main(read, args, policy)
+    if args.report:
+        if len(read) > 1:
+            raise Usage("--report covers one run; name one scenario, or use `gameday report`")
+        course.report_for(args.report, catalog)
+    ended = []
+    for number, source in enumerate(read, 1):
+        if len(read) > 1 and not args.quiet:
+            print(f"\n[{number}/{len(read)}] {source.scenario.name}", flush=True)
+        began_s = time.monotonic()
+        code, analysis = run_one(source, args, policy=policy)
+        ended.append(summary.Line(analysis, code, time.monotonic() - began_s))
+        if code == ABORTED and len(read) > 1:
+            break
+    if args.report:
+        course.write_report(args.report, ended[0].analysis, catalog)
+    if len(read) > 1:
+        print("\n" + "\n".join(summary.table(ended, len(read))))
+    return worst(line.code for line in ended)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The most worrying of several exit codes."""
+    return max(codes, key=_WORST.index, default=0)
+
+
+def refused_now(
+    read: Sequence[sources.Source], policy: Policy, seed: int | None = None
+) -> int | None:
+    """Refuse all before the first is run: raises for one that is wrong, and gives the exit code
+    when nothing may run now.
+    """
+    if (why := halt.halted(folders.home())) is not None:
+        return not_now(f"nothing runs on this machine: {why}")
+    for source in read:
         source.check()
-        if reasons := permit.refused(source, policy, args.seed):
+        if reasons := permit.refused(source, policy, seed):
             raise Usage(f"{source.path}: {'; '.join(reasons)}")
         if (closed := permit.closed_now(source, policy)) is not None:
             skipped = policy.on_blocked == "skip"
-            return _not_now(f"{source.path}: {closed}", 0 if skipped else ABORTED)
-    ended = []
-    for source in read:
-        code, analysis = run_one(source, args, policy=policy)
-        ended.append((source.scenario.name, code, analysis))
-        if code == ABORTED and len(read) > 1:
-            break
-    if len(read) > 1:
-        _summary(ended, len(read))
-    return max((code for _, code, _ in ended), key=_WORST.index)
+            return not_now(f"{source.path}: {closed}", 0 if skipped else ABORTED)
+    return None
 
 
 def run_one(
@@ -88,42 +139,72 @@ def run_one(
     policy: Policy | None = None,
 ) -> tuple[int, Analysis]:
     """Run one scenario, write its reports, and say what came of it."""
+
+    def view(plan: Plan, folder: Folder) -> contextlib.AbstractContextManager[Live]:
+        return live_view(plan, folder, plain=args.plain, quiet=args.quiet)
+
+    ended = carry(source, args, view, watch, policy)
+    if args.quiet:
+        print(f"{source.scenario.name}: {ended.analysis.headline}", flush=True)
+    else:
+        sys.stdout.write("\n" + source.catalog.report("text")(ended.analysis))
+        print(f"\nreport  {ended.folder.path / 'report.html'}")
+        print(f"record  {ended.folder.path}", flush=True)
+    return ended.code, ended.analysis
+
+
+def carry(
+    source: sources.Source,
+    args: argparse.Namespace,
+    view: View,
+    watch: Deadman | None = None,
+    policy: Policy | None = None,
+) -> Ended:
+    """Run one scenario to its end, judge it and write its reports; ``view`` shows it meanwhile."""
     policy = policy or Policy()
     watch = watch or Deadman(max_fault_s=policy.max_fault_s)
     with target(source, attach=getattr(args, "attach", False)) as on:
-        return _run_on(on, source, args, watch, policy)
+        return _run_on(on, source, args, view, watch, policy)
 
 
 def _run_on(
-    on: Target, source: sources.Source, args: argparse.Namespace, watch: Deadman, policy: Policy
-) -> tuple[int, Analysis]:
+    on: Target,
+    source: sources.Source,
+    args: argparse.Namespace,
+    view: View,
+    watch: Deadman,
+    policy: Policy,
+) -> Ended:
+    began_s = time.monotonic()
     stack = on.stack
     plan = source.plan(stack.topology(), args.seed)
-    when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    run_id = f"{when}-{source.scenario.name}-{secrets.token_hex(3)}"
-    folder = folders.create(run_id, Path(args.out) if args.out else None)
+    folder = folders.create(new_id(source.scenario.name), Path(args.out) if args.out else None)
     folder.write("scenario.yaml", source.scenario.text)
     folder.write("slo.yaml", source.slo_text)
     if on.state is not None:
         (folder.stack / ATTACHED).write_text(f"{on.state}\n", "utf-8")
-    with live_view(plan, folder, plain=args.plain, quiet=args.quiet) as view:
-        seed = plan_seed(args, source)
-        error = _carry_out(source, seed, on, folder, view, watch, policy)
+    with view(plan, folder) as shown:
+        error = _carry_out(source, plan_seed(args, source), on, folder, shown, watch, policy)
     record = folders.read(folder)
-    analysis = judge(record, source.catalog)
-    for name in REPORTS:
-        render = source.catalog.report(name)
-        folder.write(f"report{render.suffix}", render(analysis))
-    code = exit_code(record, analysis)
-    if args.quiet:
-        print(f"{source.scenario.name}: {analysis.headline}")
-    else:
-        sys.stdout.write("\n" + source.catalog.report("text")(analysis))
-        print(f"\nreport  {folder.path / 'report.html'}")
-        print(f"record  {folder.path}")
+    found = judged(record, source.catalog)
+    write_reports(found.analysis, folder.path, source.catalog)
     if error is not None:
-        print(f"gameday: {error}", file=sys.stderr)
-    return code, analysis
+        print(f"gameday: {error}", file=sys.stderr, flush=True)
+    code = exit_code(record, found.analysis)
+    return Ended(folder, record, found, code, time.monotonic() - began_s)
+
+
+def new_id(name: str) -> str:
+    """An id that no run has had: when, what, and a few dice."""
+    when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{when}-{name}-{secrets.token_hex(3)}"
+
+
+def write_reports(analysis: Analysis, path: Path, catalog: Catalog) -> None:
+    """Write those that everybody wants into a folder."""
+    for name in REPORTS:
+        render = catalog.report(name)
+        (path / f"report{render.suffix}").write_text(render(analysis), encoding="utf-8")
 
 
 def plan_seed(args: argparse.Namespace, source: sources.Source) -> int:
@@ -262,15 +343,7 @@ def _meant(name: str) -> tuple[str, str]:
     return (f"stopped by {name}", "signal") if why is None else (why, "halt")
 
 
-def _not_now(why: str, code: int = ABORTED) -> int:
+def not_now(why: str, code: int = ABORTED) -> int:
+    """Say why nothing is run."""
     print(f"gameday: {why}", file=sys.stderr)
     return code
-
-
-def _summary(ended: list[tuple[str, int, Analysis]], count: int) -> None:
-    print("\nscenario                  verdict   what happened")
-    for name, code, analysis in ended:
-        word = "ABORTED" if code == ABORTED else analysis.verdict.name
-        print(f"{name:25} {word:9} {analysis.headline}")
-    if len(ended) < count:
-        print(f"{count - len(ended)} not run, because the one before was aborted for safety")

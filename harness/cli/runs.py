@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.cli.heal import heal_orphans
 from harness.model.events import Aborted, RunFinished, RunStarted, from_line
 from harness.run import folder as folders
-from harness.run import ward
+from harness.run import studies, ward
 from harness.run.folder import Folder
 
 _STATES = {"alive": "running", "dead": "orphan", "elsewhere": "elsewhere"}
@@ -20,18 +20,40 @@ def main(args: argparse.Namespace) -> int:
     root = folders.home() / "runs"
     found = {path.parent for path in root.glob("*/events.jsonl")}
     opened = {of.folder.path: _STATES[ward.condition(of)] for of in ward.enlisted()}
-    paths = sorted(found | {p for p in opened if p.is_dir()}, key=_begun, reverse=True)
+    runs = found | {p for p in opened if p.is_dir()}
+    paths = sorted(runs | set(studies.everyone()), key=_begun, reverse=True)
     if not paths:
         print(f"no run yet in {root}")
         return 0
     for path in paths[: args.last]:
-        print(_line(Folder(path), opened.get(path)))
+        if (path / studies.NAME).exists():
+            print(_study_line(path))
+        else:
+            print(_line(Folder(path), opened.get(path)))
     return 0
 
 
 def _begun(path: Path) -> tuple[float, str]:
-    events = path / "events.jsonl"
-    return (events if events.exists() else path).stat().st_mtime, path.name
+    for name in ("events.jsonl", studies.NAME):
+        if (path / name).exists():
+            return (path / name).stat().st_mtime, path.name
+    return path.stat().st_mtime, path.name
+
+
+def _study_line(path: Path) -> str:
+    """An ablation or a sweep: its kind stands where a run has its stack."""
+    try:
+        study = studies.read(path)
+    except folders.FolderError:
+        return f"{'torn':10} {path.name}"
+    state = "cut short" if study.stopped or not (path / "report.json").exists() else "finished"
+    return _laid(state, Folder(path), _begun(path)[0], study.scenario, study.kind)
+
+
+def _laid(state: str, folder: Folder, began_s: float, scenario: str, what: str) -> str:
+    when = datetime.fromtimestamp(began_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    verdict = _verdict(folder)
+    return f"{state:10} {verdict:8} {when}Z  {scenario:24} {what:10} {folder.run}"
 
 
 def _line(folder: Folder, opened: str | None) -> str:
@@ -43,9 +65,7 @@ def _line(folder: Folder, opened: str | None) -> str:
     assert isinstance(first, RunStarted)
     state = opened or _ended(folder)
     began_s = first.wall_s if not first.virtual_time else folder.events.stat().st_mtime
-    when = datetime.fromtimestamp(began_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    verdict = _verdict(folder)
-    return f"{state:10} {verdict:8} {when}Z  {first.scenario:24} {first.stack:10} {folder.run}"
+    return _laid(state, folder, began_s, first.scenario, first.stack)
 
 
 def _verdict(folder: Folder) -> str:

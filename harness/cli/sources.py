@@ -35,6 +35,13 @@ class Source:
         cls = self.catalog.stack(self.scenario.stack)
         return schema.build(cls, self.scenario.stack_params)
 
+    def with_settings(self, changes: Mapping[str, object]) -> "Source":
+        """The same scenario on a stack with other settings. Raises ``ParamError``."""
+        params = {**self.scenario.stack_params, **changes}
+        schema.build(self.catalog.stack(self.scenario.stack), params)
+        scenario = dataclasses.replace(self.scenario, stack_params=params)
+        return dataclasses.replace(self, scenario=scenario)
+
     def check(self) -> None:
         """Refuse phases too short for what is to be judged, without rolling any dice."""
         try:
@@ -68,19 +75,24 @@ def paths(given: Iterable[str]) -> list[Path]:
 
 
 def read(
-    path: Path, catalog: Catalog, *, stack: str | None = None, settings: Iterable[str] = ()
+    path: Path,
+    catalog: Catalog,
+    *,
+    stack: str | None = None,
+    settings: Iterable[str] = (),
+    text: str | None = None,
 ) -> Source:
-    """Read one scenario and the SLO it names. Raises ``ParseError``."""
-    text = text_of(path)
+    """Read one scenario and the SLO it names. ``text``: instead of the file's. Raises
+    ``ParseError``.
+    """
+    text = text_of(path) if text is None else text
     scenario = parse.scenario(text, catalog, source=str(path), stack=stack)
-    if changes := settings_of(settings):
-        params = {**scenario.stack_params, **changes}
-        schema.build(catalog.stack(scenario.stack), params)
-        scenario = dataclasses.replace(scenario, stack_params=params)
     slo_path = _slo_path(path, scenario.slo)
     slo_text = text_of(slo_path)
     slo = parse.slo(slo_text, name=scenario.slo, source=str(slo_path))
-    return Source(path, scenario, slo, slo_text, catalog)
+    source = Source(path, scenario, slo, slo_text, catalog)
+    changes = settings_of(settings)
+    return source.with_settings(changes) if changes else source
 
 
 def text_of(path: Path) -> str:

@@ -7,11 +7,14 @@ time (since the harness began) unless a name says otherwise.
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.model.record import FaultSpan
 from harness.model.scenario import Phase
 from harness.model.slo import Objective
+
+if TYPE_CHECKING:
+    from harness.model.study import Ablation, Sweep
 
 FORMAT = 1
 Outcome = Literal[
@@ -156,7 +159,11 @@ class MethodNote:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything a report may know of one run."""
+    """Everything a report may know of one run; or, with one of the last two, of several.
+
+    Of several runs, ``run`` is the study's id, ``end_s`` how long they took together, and what was
+    measured second by second is left to the reports of the runs.
+    """
 
     format: int
     run: str
@@ -181,3 +188,5 @@ class Analysis:
     traces: tuple[Trace, ...]
     method: tuple[MethodNote, ...]
     facts: Mapping[str, str]  # versions, machine, load, digests: for the appendix
+    ablation: "Ablation | None" = None
+    sweep: "Sweep | None" = None

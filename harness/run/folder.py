@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+EVENTS = "events.jsonl"
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,120}$")
 
 
@@ -63,7 +64,7 @@ class Folder:
     @property
     def events(self) -> Path:
         """The events file."""
-        return self.path / "events.jsonl"
+        return self.path / EVENTS
 
     @property
     def rescue(self) -> Path:
@@ -126,18 +127,31 @@ def find(run: str) -> Folder:
     """Find a run by its id, ``last``, or the path of its folder. Raises ``FolderError``."""
     runs = home() / "runs"
     if run == "last":
-        found = sorted((p for p in runs.glob("*") if (p / "events.jsonl").exists()), key=_age)
+        found = sorted((p for p in runs.glob("*") if (p / EVENTS).exists()), key=_age)
         if not found:
             raise FolderError(
                 f"there is no run yet in {runs}; make one with `gameday run SCENARIO`"
             )
         return Folder(found[-1])
-    path = Path(run)
-    if not _is_run(path) and _RUN_ID.match(run):
-        path = runs / run
-    if not _is_run(path):
-        raise FolderError(f"{run!r} is no run: not an id in {runs}, nor a folder with events.jsonl")
+    path = place(run, EVENTS)
+    if path is None:
+        raise FolderError(f"{run!r} is no run: not an id in {runs}, nor a folder with {EVENTS}")
     return Folder(path.resolve())
+
+
+def place(name: str, file: str) -> Path | None:
+    """Find the folder that holds ``file`` by its path, or by its id where runs are kept."""
+    path = Path(name)
+    if not _holds(path, file) and _RUN_ID.match(name):
+        path = home() / "runs" / name
+    return path if _holds(path, file) else None
+
+
+def beside(path: Path, run: str) -> Folder:
+    """The folder of a run that lies beside another folder. Raises ``FolderError``."""
+    if not _RUN_ID.match(run) or not _holds(path.parent / run, EVENTS):
+        raise FolderError(f"{run!r} is no run beside {path}: its folder was moved or removed")
+    return Folder(path.parent / run)
 
 
 def read(folder: Folder) -> Record:
@@ -232,12 +246,12 @@ def _series(path: Path) -> Iterable[Series]:
             yield Series(body["name"], body["labels"], np.array(body["t"], dtype=float), value)
 
 
-def _is_run(path: Path) -> bool:
+def _holds(path: Path, file: str) -> bool:
     try:
-        return (path / "events.jsonl").is_file()
+        return (path / file).is_file()
     except OSError:  # a name that is too long for one
         return False
 
 
 def _age(path: Path) -> float:
-    return (path / "events.jsonl").stat().st_mtime
+    return (path / EVENTS).stat().st_mtime
