@@ -92,14 +92,8 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verbs, "check", "validate scenarios: syntax, names, and phases long enough to judge"
     )
     ablate = _add(
-        verbs,
-        "ablate",
-        "run a scenario without each of its defences, and say which of them matter",
+        verbs, "ablate", "run a scenario without each of its defences, and say which matter"
     )
-    ablate.epilog = ABLATE
-    ablate.formatter_class = argparse.RawDescriptionHelpFormatter
-    run.epilog = SEVERITY
-    run.formatter_class = argparse.RawDescriptionHelpFormatter
     for sub in (run, plan, check, ablate):
         many = sub in (run, check)
         sub.add_argument(
@@ -141,6 +135,12 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             help="also write the table there; the suffix says how: .html, .md, .json, .xml "
             "(JUnit), .txt",
         )
+    _study_options(run, ablate)
+
+
+def _study_options(run: argparse.ArgumentParser, ablate: argparse.ArgumentParser) -> None:
+    for sub, epilog in ((run, SEVERITY), (ablate, ABLATE)):
+        sub.epilog, sub.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
     run.add_argument(
         "--severity",
         type=_severities,

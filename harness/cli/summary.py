@@ -30,7 +30,7 @@ def table(ended: Sequence[Line], planned: int) -> list[str]:
         last = n + 1 == len(rows) or rows[n + 1][0] is not line
         if last and line.analysis.verdict is not Verdict.PASS:
             out += textwrap.wrap(
-                line.analysis.headline, WIDTH, initial_indent="    ", subsequent_indent="    ",
+                line.analysis.headline.removeprefix(f"{line.analysis.verdict.name}: "), WIDTH, initial_indent="    ", subsequent_indent="    ",
                 break_on_hyphens=False,
             )  # fmt: skip
     return [*out, "", *_total(ended, planned)]
