@@ -29,11 +29,15 @@ def table(ended: Sequence[Line], planned: int) -> list[str]:
         out.append(_laid(cells, wide))
         last = n + 1 == len(rows) or rows[n + 1][0] is not line
         if last and line.analysis.verdict is not Verdict.PASS:
-            out += textwrap.wrap(
-                line.analysis.headline.removeprefix(f"{line.analysis.verdict.name}: "), WIDTH, initial_indent="    ", subsequent_indent="    ",
-                break_on_hyphens=False,
-            )  # fmt: skip
+            out += _why(line.analysis)
     return [*out, "", *_total(ended, planned)]
+
+
+def _why(analysis: Analysis) -> list[str]:
+    said = analysis.headline.removeprefix(f"{analysis.verdict.name}: ")
+    return textwrap.wrap(
+        said, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _rows(line: Line) -> Iterable[tuple[str, ...]]:
