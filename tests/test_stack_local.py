@@ -162,6 +162,7 @@ def test_every_service_accepts_its_configuration(tmp_path):
         "materializer": "MaterializerConfig",
         "monitor": "MonitorConfig",
         "control_plane": "ControlPlaneConfig",
+        "exporter": "ExporterConfig",
     }
     configs = _settings.service_configs(layout_of(tmp_path), Local(), tmp_path / "flights.npz")
     for name, module in _settings.services(2).items():
