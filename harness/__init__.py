@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.capabilities import (
         Ablatable,
+        DeviceKind,
         FeedRewritable,
         FeedRule,
         FeedSkewable,
         Killable,
         Pausable,
+        Throttle,
+        Throttleable,
         feed_rule,
     )
     from harness.catalog import fault, report, stack
@@ -56,6 +59,7 @@ __all__ = (
     "AuditEntry",
     "Cases",
     "Defence",
+    "DeviceKind",
     "Endpoint",
     "Estimate",
     "Evidence",
@@ -78,6 +82,8 @@ __all__ = (
     "SkewMode",
     "SkewRule",
     "StackError",
+    "Throttle",
+    "Throttleable",
     "Topology",
     "Undo",
     "Verdict",
@@ -93,11 +99,14 @@ __all__ = (
 _HOMES = {
     "harness.capabilities": (
         "Ablatable",
+        "DeviceKind",
         "FeedRewritable",
         "FeedRule",
         "FeedSkewable",
         "Killable",
         "Pausable",
+        "Throttle",
+        "Throttleable",
         "feed_rule",
     ),
     "harness.catalog": ("fault", "report", "stack"),

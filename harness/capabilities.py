@@ -14,6 +14,21 @@ from harness.model.feed import SkewRule, chosen
 from harness.model.plan import Node
 from harness.model.values import Json
 
+DeviceKind = Literal["real", "virtual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """How devices are made slow.
+
+    ``by`` clock: locked at ``share`` of the highest; power: the limit set at ``share`` of the way
+    from the lowest to the default one; contention: co-tenants that leave about ``share`` of the
+    device to whoever was there before.
+    """
+
+    by: Literal["clock", "power", "contention"]
+    share: float
+
 
 @dataclass(frozen=True, slots=True)
 class FeedRule:
@@ -167,3 +182,32 @@ class Pausable(Protocol):
 
     async def pausing(self, nodes: Sequence[Node]) -> bool:
         """Say whether these nodes are being paused, be it that they run at this instant; cheap."""
+
+
+@runtime_checkable
+class Throttleable(Protocol):
+    """Nodes compute on devices whose clocks or power limit can be set, or which can be shared."""
+
+    def devices(self) -> DeviceKind | None:
+        """Say whether the devices are real ones, virtual ones, or none. Known before it is up."""
+
+    async def throttleable(self, nodes: Sequence[Node]) -> Json:
+        """Return the permit that ``throttle`` asks for; only reads. Mending these nodes voids it.
+
+        Raises ``ValueError`` for a node that uses no device.
+        """
+
+    async def throttle(self, nodes: Sequence[Node], how: Throttle, permit: Json) -> None:
+        """Make the devices of these nodes slow, until they are mended.
+
+        What does this saves the settings first, durably, and holds a lease of its own: without the
+        harness it sets them back.
+        """
+
+    async def throttled(self, nodes: Sequence[Node], how: Throttle) -> bool:
+        """Read back whether all these devices are set, or shared, like that; cheap."""
+
+    async def unthrottle(self, nodes: Sequence[Node]) -> None:
+        """Void every permit for these nodes, stop what makes their devices slow, and set back what
+        was set. Touches nothing that was not set by ``throttle``.
+        """

@@ -218,6 +218,7 @@ OPEN = {  # what changes nothing: reading, and asking for an answer
     ("feed", "GET", "/v1/labels"),
     ("model_server", "GET", "/v2"),
     ("model_server", "GET", "/v2/models"),
+    ("model_server", "GET", "/v2/device"),
     *(("model_server", "GET", path + rest) for path in _SERVED for rest in ("", "/ready")),
     *(("model_server", "POST", f"{path}/infer") for path in _SERVED),
     *(("model_server", "POST", f"/v2/models/{name}/infer") for name in ("champion", "baseline")),
