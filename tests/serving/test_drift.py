@@ -85,6 +85,13 @@ def test_wasserstein_is_scipys_of_the_clipped_values_within_five_hundredths(
     assert ours == pytest.approx(float(exact) / REFERENCE.std(), abs=0.05)
 
 
+def test_wasserstein_takes_the_shares_as_straight_between_the_edges() -> None:
+    p, q, edges = [5, 5, 0, 0], [5, 0, 5, 0], [0.0, 1.0, 3.0]
+    # half of the mass moves from (0, 1] to (1, 3]: from 0.5 to 2 on average
+    assert drift.wasserstein(p, q, edges, 2.0) == pytest.approx(0.5 * 1.5 / 2)
+    assert drift.wasserstein([1, 0, 0, 0], [0, 0, 0, 1], edges, 1.0) == pytest.approx(3.0)
+
+
 @pytest.mark.parametrize("freedom", range(1, 12))
 @pytest.mark.parametrize("probability", [0.9, 0.99, 0.999])
 def test_the_quantile_of_chi_square_is_scipys_within_its_promise(
@@ -93,6 +100,12 @@ def test_the_quantile_of_chi_square_is_scipys_within_its_promise(
     exact = float(stats.chi2.ppf(probability, freedom))
     promised = 0.01 if freedom >= 6 else 0.04
     assert drift.chi_square(probability, freedom) == pytest.approx(exact, rel=promised)
+
+
+def test_the_significance_line_counts_the_observations_of_both_sides() -> None:
+    exact = float(stats.chi2.ppf(0.999, 9)) * (1 / 1_000 + 1 / 500)
+    assert drift.psi_line(1_000, 500, 10) == pytest.approx(exact, rel=0.01)
+    assert drift.psi_line(500, 1_000, 10) == drift.psi_line(1_000, 500, 10)
 
 
 def test_the_significance_line_is_crossed_by_chance_once_in_a_thousand() -> None:

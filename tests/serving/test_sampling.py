@@ -42,11 +42,11 @@ def row(case: int) -> dict[str, float]:
     return dict(zip(FEATURES, MODELS.features[case].tolist(), strict=True))
 
 
-def served(case: int, at_s: float, **changes: Any) -> Served:
+def served(case: int, at_s: float, carrier: str = "UA", **changes: Any) -> Served:
     features = tuple((row(case) | changes).values())
     return Served(
         *(at_s, f"f{case}", 0, "champion", "none", 0.5, True, True, 8, 0.1),
-        *(features, "UA", "EWR"),
+        *(features, carrier, "EWR"),
     )
 
 
@@ -125,6 +125,20 @@ def test_three_days_of_samples_show_drift_and_the_scores_distribution() -> None:
         ]
         assert sum(usual) == pytest.approx(1)
         assert figure(registry, "prediction_drift_psi") > 1
+
+    with_feed(main)
+
+
+def test_a_carrier_and_an_hour_nobody_knows_are_told_apart_from_those_somebody_does() -> None:
+    async def main(_: Pipeline, watch: Sampling, registry: CollectorRegistry) -> None:
+        for case in range(COUNT):
+            strange = {"carrier": "ZZ"} if case < 15 else {"sched_hour": 3.0} if case < 21 else {}
+            watch.add(served(case, 10.0, **strange))
+        watch.refresh(11.0)
+        assert figure(registry, "category_unseen_ratio", field="carrier") == 0.25
+        assert figure(registry, "category_unseen_ratio", field="origin") == 0.0
+        assert figure(registry, "category_unseen_ratio", field="sched_hour") == 0.1
+        assert figure(registry, "category_unseen_ratio", field="month") == 0.0
 
     with_feed(main)
 
