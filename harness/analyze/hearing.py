@@ -34,8 +34,9 @@ def silences(record: Record) -> list[tuple[float, float]]:
     """
     if known(record) is None:
         return []
-    end_s = record.load_end_s
-    edges = [0.0, *(t for t in beats(record) if t < end_s), end_s]
+    start_s, end_s, times = record.load_start_s or 0.0, record.load_end_s, beats(record)
+    last_s = max((t for t in times if t <= start_s), default=start_s)
+    edges = [last_s, *(t for t in times if start_s < t < end_s), end_s]
     return [
         (low, high)
         for low, high in zip(edges[:-1], edges[1:], strict=True)

@@ -132,6 +132,13 @@ def test_a_silence_runs_from_the_last_time_it_was_heard() -> None:
     assert deaf_from_s(record, L + 41, L + END_S) is None
 
 
+def test_while_the_stack_comes_up_nothing_need_be_heard() -> None:
+    record = r.PLACEBO.with_(extra=heard((9.0, END_S))).record()
+    assert record.load_start_s == L and silences(record) == []
+    late = r.PLACEBO.with_(extra=heard((11.0, END_S))).record()
+    assert silences(late) == [(L, L + 11.0)]
+
+
 class Clocked:
     """A log that only keeps time."""
 
