@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from harness.cli.judge import judge
 from harness.analyze.hearing import beats, silences
+from harness.cli.judge import judge
 from harness.model import events as ev
 from harness.model.analysis import Verdict
 from harness.model.dead_man import is_dead_man
