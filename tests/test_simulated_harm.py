@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.stacks._simulated.harm import STARTS_AGAIN_IN_S
-from fixtures.stacks._simulated.replicas import EJECT_AFTER, REPLICA_TIMEOUT_S, Pausing
+from fixtures.stacks._simulated.replicas import REPLICA_TIMEOUT_S, Pausing
 from fixtures.stacks.simulated import SimulatedStack
 from harness import Site, StackError
 from harness.model.dead_man import is_dead_man
@@ -59,7 +59,7 @@ def test_a_dead_replica_refuses_and_nobody_notices_but_the_probe_and_the_alert()
         assert worst_s < 0.1
         ready = {r.node: r.value for r in await stack.probe() if r.probe == "replica_ready"}
         assert ready == {"replica-0": 0.0, "replica-1": 1.0}
-        assert stack._up.pool.replicas[0].failures >= EJECT_AFTER
+        assert stack._up.pool.balancer.outliers.ejections("replica-0", "failures") == 1
         await asyncio.sleep(3)
         firing = [n.labels for n in notified if n.labels["alertname"] == "TargetDown"]
         assert [(n["node"], n["job"]) for n in firing] == [("replica-0", "model_server")]

@@ -8,9 +8,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from fixtures.serving import v2
-from fixtures.serving.replicas import LastInService, Pool, ReplicaFailure, Scored
+from fixtures.serving.balancing import LastInService, Rules
+from fixtures.serving.outliers import OutlierSettings
+from fixtures.serving.replicas import Pool, ReplicaFailure, Scored
 from tests.serving.rig import free_address
 
+PATIENT = Rules(breaker=False, outliers=OutlierSettings(for_s=60.0, longest_s=60.0))
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -34,7 +37,7 @@ async def no_score(_: web.Request) -> web.Response:
 def pool_of(*nodes: str) -> Pool:
     """Make a pool that is asked nothing."""
     replicas = dict.fromkeys(nodes, "127.0.0.1:1")
-    return Pool(None, replicas, CollectorRegistry(), timeout_s=1.0, eject_after=3, eject_for_s=60.0)  # type: ignore[arg-type]
+    return Pool(None, replicas, CollectorRegistry(), timeout_s=1.0, rules=Rules())  # type: ignore[arg-type]
 
 
 def with_pool(
@@ -42,6 +45,7 @@ def with_pool(
     *handlers: Handler | None,
     clock: Callable[[], float] | None = None,
     timeout_s: float = 5.0,
+    rules: Rules = PATIENT,
 ) -> None:
     """Run ``body`` with a pool of one replica a handler; None is one that nobody listens for."""
 
@@ -72,8 +76,7 @@ def with_pool(
             pool = Pool(
                 *(session, replicas, CollectorRegistry()),
                 timeout_s=timeout_s,
-                eject_after=3,
-                eject_for_s=60.0,
+                rules=rules,
                 clock=clock or asyncio.get_running_loop().time,
             )
             await body(pool, asked)
