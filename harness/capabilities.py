@@ -134,6 +134,57 @@ class Hurriable(Protocol):
         """Start again what was broken, from now on, and do not wait until it serves."""
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that can be done to a stack by those who run it.
+
+    ``target``: what kind of thing it is done to, empty for nothing in particular. ``undo``: the
+    action that takes it back, empty when it leaves nothing behind.
+    """
+
+    name: str
+    does: str
+    target: str = ""
+    undo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Something that a stack wants a person to look into. ``body``: all that it says about it."""
+
+    id: str
+    title: str
+    opened_wall_s: float
+    is_open: bool
+    body: Json
+
+
+@runtime_checkable
+class Operable(Protocol):
+    """The stack has a control plane, which people can tell what to do; everything is audited."""
+
+    def actions(self) -> Sequence[Action]:
+        """Everything that it can be told to do."""
+
+    async def do(self, action: str, target: str, who: str, why: str) -> int:
+        """Have it do something, once; returns the number of the entry in its audit trail.
+
+        Raises ``ValueError`` when that is no action or no target of it, ``Refused`` when it would
+        do harm, and ``StackError`` when it failed.
+        """
+
+
+@runtime_checkable
+class Ticketing(Protocol):
+    """The stack opens tickets for people, and waits for them."""
+
+    async def tickets(self) -> Sequence[Ticket]:
+        """Every ticket, oldest first."""
+
+    async def close_ticket(self, ticket: str, who: str, why: str) -> None:
+        """Close one. Raises ``ValueError`` when there is no such open ticket."""
+
+
 @runtime_checkable
 class Killable(Protocol):
     """Nodes are processes that can be killed without warning, and started again."""

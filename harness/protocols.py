@@ -243,6 +243,10 @@ class StackError(Exception):
     """The stack could not be brought up or reached; the message names the part and its log."""
 
 
+class Refused(StackError):
+    """The stack understood what it was told to do, and did not, for it would have done harm."""
+
+
 class Journal(Protocol):
     """The append-only record. There is no update and no delete."""
 

@@ -11,7 +11,7 @@ from harness.model.events import Alerted, ClockRead, Exported
 from harness.model.record import Record, Series
 
 ALERTS = "ALERTS"
-FAILED = " failed"  # how an audit entry ends that tells of an action in vain
+FAILED = (" failed", " refused")  # how an audit entry ends that tells of an action in vain
 EVALUATION_S = 1.0  # assumed where too few samples are on record to tell
 
 

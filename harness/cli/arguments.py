@@ -226,9 +226,13 @@ def _stack_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         ("up", "stand one up, print its addresses, leave it running"),
         ("status", "say what runs"),
         ("down", "take it down"),
+        ("do", "have its control plane do something, by hand; without ACTION: say what there is"),
+        ("tickets", "list what it wants people to look into, show one ticket, or close it"),
     ):
         sub = actions.add_parser(action, help=words, description=words)
         sub.add_argument("--name", default="local", metavar="NAME", help="which stack (local)")
+        if action in ("do", "tickets"):
+            _operate_options(sub, action)
         if action == "up":
             sub.add_argument(
                 "--set",
@@ -237,3 +241,17 @@ def _stack_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                 metavar="KEY=VALUE",
                 help="an ordinary setting of the stack",
             )
+
+
+def _operate_options(sub: argparse.ArgumentParser, action: str) -> None:
+    sub.add_argument(
+        "--run", metavar="RUN", help="the stack of a run that runs: its id or folder, or 'last'"
+    )
+    sub.add_argument("--reason", default="", metavar="TEXT", help="why, for the audit trail")
+    if action == "do":
+        sub.add_argument("what", nargs="?", metavar="ACTION", help="what to do")
+        sub.add_argument("--target", default="", metavar="NAME", help="what to do it to")
+        sub.add_argument("--undo", action="store_true", help="take it back instead")
+    else:
+        sub.add_argument("ticket", nargs="?", metavar="TICKET", help="show all of this one")
+        sub.add_argument("--close", metavar="TICKET", help="close this one; needs --reason")

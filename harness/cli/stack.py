@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import schema
 from harness.catalog import Catalog
+from harness.cli import operate
 from harness.cli.attach import STATE, attached, folder_of, run_on
 from harness.cli.errors import Usage
 from harness.cli.heal import heal_orphans
@@ -24,6 +25,10 @@ def main(args: argparse.Namespace) -> int:
             return _up(args)
         case "status":
             return _status(args)
+        case "do":
+            return operate.do(args)
+        case "tickets":
+            return operate.tickets(args)
         case _:
             return _down(args)
 
