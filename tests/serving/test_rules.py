@@ -3,12 +3,15 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 
 from fixtures.serving import flights
+from fixtures.serving.actions import ACTIONS
 from fixtures.serving.artefacts import open_release
 from fixtures.serving.monitor import MonitorConfig
 from fixtures.serving.replay import Cases, load_replay
@@ -39,18 +42,35 @@ def test_the_rules_fire_when_they_should_and_not_when_not(path: Path) -> None:
     assert "SUCCESS" in promtool("test", "rules", str(path))
 
 
-def test_every_alert_says_what_it_is_and_is_tested() -> None:
-    text = ALERTS.read_text()
-    blocks = text.split("- alert: ")[1:]
+def alerts() -> dict[str, Any]:
+    groups = YAML(typ="safe", pure=True).load(ALERTS.read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+KINDS = {"page": {"cause", "symptom"}, "ticket": {"cause", "symptom"}, "none": {"heartbeat"}}
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_every_alert_says_what_it_is_and_what_to_do_and_is_tested(name: str) -> None:
+    rule = alerts()[name]
+    labels, annotations = rule["labels"], rule["annotations"]
+    assert labels["kind"] in KINDS[labels["severity"]]
+    assert len(annotations["summary"]) > 20, "say what is wrong, with the figure and where"
+    if "runbook" in labels:
+        assert labels["runbook"] in ACTIONS, "a runbook that the control plane does not know"
+    else:
+        why = "nobody acts on it by itself: add a description of what a person should look at"
+        assert len(annotations.get("description", "")) > 40, why
     tested = (RULES / "tests" / "alerts_test.yml").read_text()
-    assert len(blocks) == 16
-    for block in blocks:
-        name = block.split()[0]
-        kinds = r"labels: \{severity: (page|ticket), kind: (cause|symptom)"
-        if name == "Watchdog":  # asks nobody for anything
-            kinds = r"labels: \{severity: none, kind: heartbeat\}"
-        assert re.search(kinds, block), name
-        assert re.search(rf"alertname: {name}\n +exp_alerts:\n +- exp_labels", tested), name
+    fires = rf"alertname: {name}\n +exp_alerts:\n +- exp_labels"
+    assert re.search(fires, tested), "no promtool test in which it fires"
+
+
+def test_only_the_dead_mans_alert_asks_nobody_for_anything() -> None:
+    assert [n for n, rule in alerts().items() if rule["labels"]["severity"] == "none"] == [
+        "Watchdog"
+    ]
+    assert len(alerts()) >= 14
 
 
 def margin(figure: str) -> float:
