@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.capabilities import (
         Ablatable,
         Action,
+        Ageable,
+        Ageing,
         DeviceKind,
         FeedRewritable,
         FeedRule,
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from harness.schema import param
 
 __all__ = (
+    "Ageable",
+    "Ageing",
     "Ablatable",
     "Action",
     "Analysis",
@@ -108,6 +112,8 @@ __all__ = (
 
 _HOMES = {
     "harness.capabilities": (
+        "Ageable",
+        "Ageing",
         "Ablatable",
         "Action",
         "DeviceKind",

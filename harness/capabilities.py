@@ -94,6 +94,42 @@ class Ablatable(Protocol):
         """
 
 
+Ageing = Literal["promote_old", "stop_refresh"]
+"""How a model gets old: an old one is promoted, or the one that is served is refreshed no more."""
+
+
+@runtime_checkable
+class Ageable(Protocol):
+    """Which version of the model is served is somebody's decision, and so is that it is refreshed;
+    both can be decided wrongly.
+    """
+
+    async def ageable(self, nodes: Sequence[Node], way: Ageing) -> Json:
+        """Return the permit that ``age`` asks for, with what ``freshen`` goes back to; only reads.
+        Mending voids it.
+
+        Raises ``ValueError`` for a node that does not keep the models.
+        """
+
+    async def age(self, way: Ageing, back: int, permit: Json) -> None:
+        """Promote the version of ``back`` (1 or more) releases ago, or have refreshing stopped
+        (``back`` is ignored then).
+
+        What does this holds a lease of its own: without the harness it takes that back.
+        """
+
+    async def aged(self, way: Ageing) -> bool:
+        """Say whether another version than the approved one is champion and a replica has followed,
+        or refreshing has stopped; cheap.
+        """
+
+    async def freshen(self, way: Ageing, permit: Json | None) -> None:
+        """Void every permit for this way, stop what carries it, and put back what ``permit`` says
+        (``None``: the version that is known to be good, refreshed); returns once replicas serve it.
+        Does nothing to a stack that is right.
+        """
+
+
 @runtime_checkable
 class FeedRewritable(Protocol):
     """The feed that the store is filled from passes a place where its rows can be rewritten."""

@@ -163,6 +163,8 @@ def test_every_service_accepts_its_configuration(tmp_path):
         "monitor": "MonitorConfig",
         "control_plane": "ControlPlaneConfig",
         "exporter": "ExporterConfig",
+        "registry": "RegistryConfig",
+        "refresher": "RefresherConfig",
     }
     configs = _settings.service_configs(layout_of(tmp_path), Local(), tmp_path / "flights.npz")
     for name, module in _settings.services(2).items():
@@ -176,7 +178,7 @@ def test_every_connection_of_a_service_leads_through_a_link(tmp_path):
     layout = layout_of(tmp_path)
     configs = _settings.service_configs(layout, Local(), tmp_path)
     own = set(layout.servers.values())
-    for name in ("gateway", "materializer", "monitor"):
+    for name in ("gateway", "materializer", "monitor", "replica-0", "refresher"):
         told = json.dumps(configs[name])
         assert not [address for address in own if f'"{address}"' in told], name
 

@@ -279,7 +279,6 @@ def test_wrong_values_in_the_store_show_in_the_skew_of_their_feature(stack: Stac
     assert metric(monitor, "feature_skew_ratio", feature="distance") == 0.0
     assert metric(monitor, "feature_out_of_range_ratio", feature="dep_delay") > 0.02
     assert metric(monitor, "category_unseen_ratio", field="origin") == 0.0
-    assert metric(monitor, "model_age_seconds", model="champion") > 0
 
 
 def test_the_feed_tells_the_rows_of_the_flights_that_are_named(stack: Stack) -> None:
