@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from harness.schema import param
 
 __all__ = (
-    "Ageable",
-    "Ageing",
     "Ablatable",
     "Action",
+    "Ageable",
+    "Ageing",
     "Analysis",
     "Answer",
     "AuditEntry",
@@ -112,10 +112,10 @@ __all__ = (
 
 _HOMES = {
     "harness.capabilities": (
-        "Ageable",
-        "Ageing",
         "Ablatable",
         "Action",
+        "Ageable",
+        "Ageing",
         "DeviceKind",
         "FeedRewritable",
         "FeedRule",
