@@ -123,7 +123,7 @@ class Victim:
     def __init__(
         self, parent, lookout, *, on=True, words=None, lease_s=LEASE_S, home=None, leave=False
     ):
-        self.leave = leave
+        self.sweeps = 0 if leave else 2  # what is started while we look is found the second time
         self.home = home or parent / secrets.token_hex(4)
         self.home.mkdir(exist_ok=True)
         self.lookout = lookout
@@ -151,9 +151,7 @@ class Victim:
         with contextlib.suppress(ProcessLookupError):
             self.child.kill()
         self.child.wait(PATIENCE_S)
-        for _ in range(
-            0 if self.leave else 2
-        ):  # what was being started while we looked is found the second time
+        for _ in range(self.sweeps):
             self.lookout.look()
             for one in tuple(self.seen):
                 one.signal(signal.SIGKILL)

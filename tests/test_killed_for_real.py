@@ -230,7 +230,7 @@ class Standing:
         self.environment = {**os.environ, "GAMEDAY_HOME": str(home)}
         assert self.gameday("stack", "up", "--name", name).returncode == 0
         self.state = home / "stacks" / name / "attach.json"
-        self.whole = self.fingerprint()
+        self.whole, self.parts = self.fingerprint(), self.children().keys()
 
     def gameday(self, *words):
         return gameday(*words, env=self.environment)
@@ -251,6 +251,7 @@ class Standing:
         while (now := self.fingerprint()) != self.whole:
             assert time.monotonic() < deadline_s, differences(self.whole, now)
             time.sleep(0.1)
+        assert self.children().keys() == self.parts
         status = self.gameday("stack", "status", "--name", self.name).stdout
         assert status.count("replica_ready replica-") == 2, status
 
@@ -297,15 +298,12 @@ def test_a_stack_that_the_run_did_not_start_is_healed_and_never_taken_down(
     lookout, scenario, tmp_path, capsys, standing
 ):
     stack = standing("processes")
-    before = stack.children()
     good = stack.gameday("run", scenario, "--attach", "--quiet")
     assert good.returncode in (0, 3), good
-    assert stack.children().keys() == before.keys()
     stack.is_whole(within_s=1)
     figures = Figures("killed on a stack of tiny processes that is not theirs")
     for after_s in (0.3, 1.7):
         struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures)
-    assert stack.children().keys() == before.keys()
     figures.tell(capsys)
 
 
