@@ -88,7 +88,7 @@ def instants(count, seed, up_s):
     found = []
     for n in range(count):
         what, most_s = kinds[0] if n % 6 == 0 else kinds[1 + n % 3]
-        found.append((what, dice.uniform(0, most_s)))
+        found.append((what, most_s * dice.random() ** (1.5 if what == "FaultIntended" else 1)))
     return found
 
 

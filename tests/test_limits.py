@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from harness.run import ballast
 from harness.run.webhook import Webhook
 from tests.conftest import ROOT, gameday
 
@@ -76,7 +77,11 @@ def limited(what: int, most: int) -> Callable[[], None]:
 FILE_BYTES = (0, 3_000, 8_000, 60_000)
 OPEN_FILES = (8, 12, 16, 24, 32)
 STACKS = ("processes", "simulated")
-FULL = (("processes", 40), ("simulated", 40), ("simulated", 140))  # kB
+RESERVE = ballast.SIZE // 1024
+FULL = (
+    *(("processes", kb) for kb in (40, 140, RESERVE + 140, RESERVE + 164, RESERVE + 244)),
+    *(("simulated", kb) for kb in (40, 140)),
+)  # kB
 
 
 class Runs:
@@ -201,7 +206,7 @@ def test_too_few_open_files(runs, most):
 def test_a_disk_that_is_full(runs, disks, stack, size):
     name = f"{stack} on disk {size}"
     if name in disks:
-        words = r"No space left on device; free some, or set GAMEDAY_HOME"
+        words = r"No space left on device.*; free some, or set GAMEDAY_HOME"
     else:  # a user that may not mount: a home that is a file is no disk at all
         (runs.folder / name).write_text("")
         runs.start(name, "--stack", stack, home=runs.folder / name)

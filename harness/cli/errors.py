@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -39,14 +40,23 @@ def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespac
     except KeyboardInterrupt:
         return _say("stopped", UNKNOWN)
     except OSError as error:
-        words = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
-        return _say(one_line(words + _REMEDIES.get(error.errno or 0, "")), UNKNOWN)
+        return _say(one_line(in_words(error)), UNKNOWN)
     except Exception as error:
         from harness.run.folder import FolderError  # not before: it loads all kinds of events
 
         if isinstance(error, FolderError):
             return _say(one_line(str(error)), USAGE)
         return _say(one_line(f"a bug in gameday: {_where(error)}; please report it"), UNKNOWN)
+
+
+def in_words(error: Exception) -> str:
+    """Say what went wrong, and what to do about it where the machine has run out of something."""
+    if isinstance(error, OSError):
+        words = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+        return words + _REMEDIES.get(error.errno or 0, "")
+    words = str(error) or type(error).__name__
+    found = (remedy for code, remedy in _REMEDIES.items() if os.strerror(code) in words)
+    return words + next(found, "")
 
 
 def _where(error: Exception) -> str:

@@ -18,7 +18,7 @@ from typing import Self
 from harness.catalog import Catalog
 from harness.cli import permit, sources, summary
 from harness.cli.attach import Target, target
-from harness.cli.errors import Usage
+from harness.cli.errors import Usage, in_words
 from harness.cli.heal import heal_orphans
 from harness.cli.judge import ABORTED, Judged, exit_code, judged
 from harness.cli.live import Live, live_view
@@ -27,7 +27,7 @@ from harness.model.plan import Plan
 from harness.model.policy import Policy
 from harness.model.record import Record
 from harness.protocols import Journal
-from harness.run import facts, halt
+from harness.run import ballast, facts, halt
 from harness.run import folder as folders
 from harness.run.clocks import loop_factory
 from harness.run.folder import Folder
@@ -250,6 +250,8 @@ def _carry_out(
             run.stop(why, "halt")  # thrown since we asked, and before we could be seen to run
         await run.execute()
 
+    if not stack.virtual_time:
+        ballast.lay(folder.path)
     limits = {"lease_s": watch.lease_s, "max_fault_s": watch.max_fault_s}
     ward = ward_of(folder, source.scenario.stack, catalog, tuple(names), on.state, **limits)
     try:
@@ -264,7 +266,7 @@ def _carry_out(
     except Exception as error:
         if not folder.events.exists() or not folder.events.stat().st_size:
             raise  # it never began, so there is nothing to judge
-        return str(error) or type(error).__name__
+        return in_words(error)
     return None
 
 

@@ -8,6 +8,7 @@
 ``scenario.yaml``  the scenario as run; ``slo.yaml`` its SLO; ``plan.json`` every moment decided
 ``guardian.jsonl`` what others did to the run when its harness could not: events, merged on reading
 ``guardian.json``  the processes that watch over it; ``fence.json`` who may act on its stack
+``ballast``        room on the disk that is given back before anything is mended
 ``stack/``         the stack's logs and state: for people; the analysis never reads it
 ``load/``          what the load process was given, and its log
 =================  ================================================================================

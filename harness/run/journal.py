@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.model.events import Event, to_line
+from harness.run import ballast
 
 Watcher = Callable[[Event], None]
 
@@ -38,6 +39,7 @@ class FileJournal:
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
+            ballast.drop(self._folder)  # for what is to be said of the end that this makes
             raise
         self._size += len(line)
         try:

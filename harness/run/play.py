@@ -10,6 +10,7 @@ from collections.abc import Callable
 from harness.model import events as ev
 from harness.model.plan import Enter, Heal, Inject, Plan
 from harness.protocols import Stack
+from harness.run import ballast
 from harness.run import folder as folders
 from harness.run.drive import Drive, drive_for
 from harness.run.folder import Folder
@@ -79,7 +80,10 @@ class Play:
         try:
             async with supervisor:
                 follow = asyncio.create_task(self._follow(supervisor, tally, start_s))
-                await _first_failure(follow, over)
+                try:
+                    await _first_failure(follow, over)
+                finally:
+                    ballast.drop(self._folder.path)  # from here on it is mended
         finally:
             self._log.unwritten = self._log.unwritten or supervisor.unwritten
             over.cancel()

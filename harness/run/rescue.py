@@ -22,7 +22,7 @@ from harness.capabilities import Hurriable
 from harness.model import events as ev
 from harness.model.record import FaultSpan
 from harness.protocols import Journal, Served, Stack
-from harness.run import fence, processes, ward
+from harness.run import ballast, fence, processes, ward
 from harness.run import folder as folders
 from harness.run.fence import Fence, Fenced, Hold
 from harness.run.journal import FileJournal, MemoryJournal
@@ -87,6 +87,7 @@ class Rescue:
     def carry_out(self, *, wait_s: float) -> Outcome:
         """Do it all. Raises ``Busy`` when somebody else is at it for longer than ``wait_s``."""
         outcome = Outcome()
+        ballast.drop(self.ward.folder.path)
         with _alone(self.ward.folder.path, wait_s), self._journal() as journal:
             if self._nothing_left():
                 outcome.settled, outcome.down = True, self.ward.owns_stack

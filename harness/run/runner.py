@@ -18,6 +18,7 @@ from harness.model import events as ev
 from harness.model.plan import Plan
 from harness.model.policy import Policy
 from harness.protocols import Journal, Served, Site, Stack
+from harness.run import ballast
 from harness.run.fence import Fenced
 from harness.run.folder import Folder
 from harness.run.lifeline import Lifeline, Unguarded
@@ -169,6 +170,7 @@ class Run:
 
     async def _wind_up(self) -> None:
         """Look once more and take the stack down, or leave both to whoever took the run over."""
+        ballast.drop(self._folder.path)
         if await self._lifeline.relieved():
             self._log.note("somebody else took this run over; the harness left the stack to them")
         elif self._play.drive is not None:
@@ -222,6 +224,7 @@ class Run:
         if self._aborted:
             return
         self._aborted = True
+        ballast.drop(self._folder.path)
         kind = next(k for k in _ABORTERS if k == by)
         self._log.tell(ev.Aborted(t=self._log.now(), by=kind, because=because))
 

@@ -154,8 +154,8 @@ class Supervisor:
                 self._failed(id, "heal", error)
                 await asyncio.sleep(POLL_S)
                 self._permit.may_mend()
-        del self._open[id]
-        if healed:
+        if healed:  # else it is tried again at the end, and the gate lets nothing more pass
+            del self._open[id]
             self._tell(ev.FaultHealed(t=self._now(), id=id))
         return healed
 

@@ -185,6 +185,22 @@ def test_a_heal_that_keeps_failing_is_red_and_never_called_healed():
     assert "FaultHealed" not in names and names.count("FaultFailed") == 3
 
 
+def test_a_heal_that_failed_in_its_turn_is_tried_again_at_the_end_and_stays_red():
+    target, journal = Target(heals_refused=4), MemoryJournal()
+
+    async def go():
+        now = asyncio.get_running_loop().time
+        async with Supervisor(target, {"break": Break}, journal, now) as supervisor:
+            await supervisor.inject(Inject(0.0, "break-1", "break", {}, ("a",)))
+            assert not await supervisor.heal("break-1")
+            assert supervisor.in_force == ("break-1",)  # which the gate is told
+
+    with asyncio.Runner(loop_factory=loop_factory(True)) as runner:
+        runner.run(go())
+    names = [type(e).__name__ for e in journal.events]
+    assert names.count("FaultFailed") == 4 and names[-1] == "FaultHealed" and not target.broken
+
+
 def test_the_instant_of_injection_is_bounded_by_the_last_look_that_saw_nothing():
     class Slow(Target):
         looks = 0
