@@ -26,7 +26,7 @@ from tests.conftest import CATALOG, gameday
 from tests.killing import CANARY, SCENARIO, Lookout, Victim, injected_in, taken_over, written
 from tests.test_security import holding
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 AT_ONCE = 6
 SEED = 4
 HEAL_WITHIN_S = 5.0
@@ -130,6 +130,7 @@ def kill_at_random(count, lookout, scenario, parent, capsys, *, seed=SEED):
     return figures
 
 
+@pytest.mark.busy
 def test_the_command_is_killed_at_random_instants_and_nothing_is_left(
     lookout, scenario, tmp_path, capsys
 ):

@@ -27,12 +27,17 @@ SHARE_OF_MANY = 0.6  # while others wait
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One fault that is, or may be, in force."""
+    """One fault that is, or may be, in force.
+
+    ``again``: it was healed before, but while a newer one was in force on the same nodes, whose
+    undo may bring back what that one had found.
+    """
 
     id: str
     fault: Fault[Any]
     nodes: tuple[str, ...]
     undo: ev.Undo
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Mending:
         until_s = asyncio.get_running_loop().time() + within_s
         todo, told, failed = list(broken), set[str](), dict[str, str]()
         for one in todo:
-            self.tell(ev.FaultHealing(t=self.now(), id=one.id))
+            if not one.again:
+                self.tell(ev.FaultHealing(t=self.now(), id=one.id))
         for attempt in range(HEAL_TRIES):
             if attempt:
                 await asyncio.sleep(POLL_S)
@@ -73,7 +79,7 @@ class Mending:
                             ev.FaultFailed(t=self.now(), id=one.id, stage="heal", error=words)
                         )
             for one in todo:
-                if one.id not in failed and one.id not in told:
+                if one.id not in failed and one.id not in told and not one.again:
                     told.add(one.id)
                     self.tell(ev.FaultHealed(t=self.now(), id=one.id))
             todo = todo[next((n for n, one in enumerate(todo) if one.id in failed), len(todo)) :]
@@ -111,10 +117,19 @@ def worded(error: BaseException, stage: str) -> str:
 
 
 async def mend(
-    fault: Fault[Any], stack: Stack, nodes: tuple[str, ...], undo: ev.Undo | None
+    fault: Fault[Any],
+    stack: Stack,
+    nodes: tuple[str, ...],
+    undo: ev.Undo | None,
+    again: Sequence[Broken] = (),
 ) -> None:
-    """Heal, and do not believe it until ``verify`` says that the fault is out of force."""
+    """Heal, and do not believe it until ``verify`` says that the fault is out of force.
+
+    ``again``: what must be healed once more in between, newest first.
+    """
     await fault.heal(stack, nodes, undo)
+    for one in again:
+        await one.fault.heal(stack, one.nodes, one.undo)
     while await fault.verify(stack, nodes):  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(POLL_S)
 
@@ -144,6 +159,20 @@ def done_to_stack(paths: Iterable[Path]) -> tuple[list[ev.Event], list[str]]:
     return events, unread
 
 
+def to_mend(events: Sequence[ev.Event]) -> list[tuple[FaultSpan, bool]]:
+    """What a record says is to be healed, newest first, and whether it was healed before: see
+    ``Broken.again``.
+    """
+    found: list[tuple[FaultSpan, bool]] = []
+    for span in reversed(spans_of(events)):
+        newer = [one for one, _ in found if set(one.nodes) & set(span.nodes)]
+        if span.healed_s is None:
+            found.append((span, False))
+        elif any((span.healing_s or span.healed_s) >= one.intended_s for one in newer):
+            found.append((span, True))
+    return found
+
+
 def leftovers(events: Sequence[ev.Event]) -> tuple[FaultSpan, ...]:
     """Faults that a record intended and never healed, newest first."""
     return tuple(reversed([span for span in spans_of(events) if span.healed_s is None]))
@@ -155,12 +184,12 @@ async def heal_leftovers(record: Record, stack: Stack, faults: Faults) -> list[s
     One that fails does not stop the others; raises an ``ExceptionGroup`` of what failed at the end.
     """
     broken = [
-        Broken(span.id, schema.build(faults[span.fault], span.params), span.nodes, span.undo)
-        for span in leftovers(record.events)
+        Broken(span.id, schema.build(faults[span.fault], span.params), span.nodes, span.undo, again)
+        for span, again in to_mend(record.events)
     ]
     mending = Mending(stack, lambda _: None, lambda: 0.0, lambda: None)
     failed = await mending.mend_all(broken, HEAL_TRIES * HEAL_TIMEOUT_S)
     if failed:
         errors = [RuntimeError(f"{id}: {why}") for id, why in failed.items()]
         raise ExceptionGroup("some faults could not be healed", errors)
-    return [one.id for one in broken]
+    return [one.id for one in broken if not one.again]

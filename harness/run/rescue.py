@@ -26,7 +26,7 @@ from harness.run import ballast, fence, processes, ward
 from harness.run import folder as folders
 from harness.run.fence import Fence, Fenced, Hold
 from harness.run.journal import FileJournal, MemoryJournal
-from harness.run.mending import Broken, Mending, done_to_stack, leftovers, worded
+from harness.run.mending import Broken, Mending, done_to_stack, leftovers, to_mend, worded
 from harness.run.observe import alike
 from harness.run.processes import Process
 from harness.run.ward import Ward
@@ -153,12 +153,12 @@ class Rescue:
     async def _mend(self, journal: Journal, outcome: Outcome) -> None:
         """Heal through the stack's state, then take the stack down."""
         events, unread = done_to_stack((self.ward.folder.events, self.ward.folder.rescue))
-        spans = leftovers(events)
+        spans = to_mend(events)
         outcome.failed += unread
         state = self.ward.stack_state
         if not state.exists():
             if spans:
-                ids = ", ".join(span.id for span in spans)
+                ids = ", ".join(span.id for span, again in spans if not again)
                 self._note(journal, f"not healed, for the stack left no state: {ids}")
             return
         try:
@@ -178,22 +178,26 @@ class Rescue:
             await self._compare(stack, events, journal)
 
     async def _heal(
-        self, spans: Sequence[FaultSpan], stack: Stack, journal: Journal, outcome: Outcome
+        self,
+        spans: Sequence[tuple[FaultSpan, bool]],
+        stack: Stack,
+        journal: Journal,
+        outcome: Outcome,
     ) -> None:
         broken = []
-        for span in spans:
+        for span, again in spans:
             try:
                 fault = schema.build(self.ward.catalog().fault(span.fault), span.params)
             except Exception as error:
                 outcome.failed.append(f"{span.id}: {worded(error, 'load')}")
                 self._note(journal, outcome.failed[-1])
                 continue
-            broken.append(Broken(span.id, fault, span.nodes, span.undo))
+            broken.append(Broken(span.id, fault, span.nodes, span.undo, again))
         here = Fence(self.ward.folder.path)
         mending = Mending(stack, lambda event: _tell(journal, event), self.now, here.check)
         failed = await mending.mend_all(broken, self.bounds.heal_s)
         outcome.failed += [f"{id}: {why}" for id, why in failed.items()]
-        outcome.healed += [one.id for one in broken if one.id not in failed]
+        outcome.healed += [b.id for b in broken if b.id not in failed and not b.again]
 
     async def _compare(self, stack: Stack, events: Sequence[ev.Event], journal: Journal) -> None:
         """Say what a stack that stays is like now, and what of it is not as it was before."""

@@ -11,7 +11,9 @@ resumed may find that somebody else has healed meanwhile.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import dataclasses
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import dropwhile, islice
 from typing import Any, Protocol, Self, TypeVar
 
 from harness import schema
@@ -82,14 +84,14 @@ class Supervisor:
     ) -> None:
         self._stack, self._faults, self._journal, self._now = stack, faults, journal, now
         self._permit = permit or Free()
-        self._open: dict[str, Broken] = {}
+        self._open: dict[str, Broken] = {}  # oldest first
         self._sealed = False
         self.unwritten: OSError | None = None
 
     @property
     def in_force(self) -> tuple[str, ...]:
         """Ids of the faults not yet healed, oldest first."""
-        return tuple(self._open)
+        return tuple(id for id, one in self._open.items() if not one.again)
 
     async def inject(self, step: Inject) -> bool:
         """Put one fault in force. False (and a ``FaultFailed``) when that did not work.
@@ -136,7 +138,7 @@ class Supervisor:
 
         Raises ``Fenced`` when somebody else holds the run: whoever that is has healed, or will.
         """
-        if id not in self._open:
+        if id not in self.in_force:
             return True
         self._permit.may_mend()
         open_fault = self._open[id]
@@ -147,7 +149,10 @@ class Supervisor:
         for _ in range(HEAL_TRIES):
             try:
                 async with asyncio.timeout(HEAL_TIMEOUT_S):
-                    await mend(open_fault.fault, self._stack, open_fault.nodes, open_fault.undo)
+                    due = self._due_again(open_fault)
+                    await mend(
+                        open_fault.fault, self._stack, open_fault.nodes, open_fault.undo, due
+                    )
                 healed = True
                 break
             except Exception as error:
@@ -155,7 +160,7 @@ class Supervisor:
                 await asyncio.sleep(POLL_S)
                 self._permit.may_mend()
         if healed:  # else it is tried again at the end, and the gate lets nothing more pass
-            del self._open[id]
+            self._settle(open_fault)
             self._tell(ev.FaultHealed(t=self._now(), id=id))
         return healed
 
@@ -179,6 +184,30 @@ class Supervisor:
 
     async def __aexit__(self, *_: object) -> None:
         await to_its_end(self.heal_all())
+
+    def _due_again(self, healing: Broken) -> list[Broken]:
+        """What was healed while ``healing``, and nothing else since, was in force; newest first."""
+        return [
+            one
+            for one in reversed(self._open.values())
+            if one.again and list(self._newer(one)) == [healing]
+        ]
+
+    def _newer(self, than: Broken) -> Iterator[Broken]:
+        """What is in force on the same nodes, and was injected later."""
+        later = dropwhile(lambda one: one.id != than.id, self._open.values())
+        for one in islice(later, 1, None):
+            if not one.again and set(one.nodes) & set(than.nodes):
+                yield one
+
+    def _settle(self, healed: Broken) -> None:
+        """Forget what needs no healing any more; it may yet, while a newer one is in force."""
+        for one in self._due_again(healed):
+            del self._open[one.id]
+        if any(self._newer(healed)):
+            self._open[healed.id] = dataclasses.replace(healed, again=True)
+        else:
+            del self._open[healed.id]
 
     async def _take_back_if_fenced(self, id: str) -> None:
         """Undo an inject that was under way while somebody else healed: only we know of it."""

@@ -108,7 +108,7 @@ def test_before_a_heal_it_is_asked_whether_the_fault_still_holds(lapses, held):
 
     with asyncio.Runner(loop_factory=loop_factory(True)) as runner:
         runner.run(go())
-    (healing,) = (e for e in journal.events if isinstance(e, ev.FaultHealing))
+    healing = next(e for e in journal.events if isinstance(e, ev.FaultHealing))
     assert healing.held is held and not target.broken
 
 
