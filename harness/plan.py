@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STREAMS = {"load": 1, "faults": 2, "phase": 3}
-PHASE_SPREAD_S = 1.0  # max(scrape, evaluation) of the stacks we ship
+PHASE_SPREAD_S = 1.0  # the scrape interval of a stack that does not say
 MAX_REQUESTS = 5_000_000
 MIN_BAD_EVENTS = 5  # below which a window's bad ratio says nothing
 TEARDOWN_S = 1.0
@@ -27,8 +27,19 @@ class PlanError(ValueError):
     """The scenario asks for what its own phases cannot hold; the message says by how much."""
 
 
-def plan(scenario: Scenario, slo: Slo, topology: Topology, *, seed: int | None = None) -> Plan:
-    """Decide every moment of a run. Raises ``PlanError``."""
+def plan(
+    scenario: Scenario,
+    slo: Slo,
+    topology: Topology,
+    *,
+    seed: int | None = None,
+    spread_s: float = PHASE_SPREAD_S,
+) -> Plan:
+    """Decide every moment of a run. Raises ``PlanError``.
+
+    ``spread_s``: over how long the injection phase is drawn: the longer of the stack's scrape and
+    evaluation intervals.
+    """
     seed = scenario.seed if seed is None else seed
     starts: dict[Phase, float] = {}
     clock_s = 0.0
@@ -36,11 +47,11 @@ def plan(scenario: Scenario, slo: Slo, topology: Topology, *, seed: int | None =
         starts[phase] = clock_s
         clock_s += scenario.phases_s[phase]
     hold = hold_s(scenario, slo)
-    refuse_unjudgeable(scenario, slo)
+    refuse_unjudgeable(scenario, slo, spread_s)
     steps: list[Step] = [Enter(at_s, phase) for phase, at_s in starts.items()]
     dice, phase_dice = _dice(seed, "faults"), _dice(seed, "phase")
     for number, fault in enumerate(scenario.faults, 1):
-        shift_s = round(float(phase_dice.uniform(0, PHASE_SPREAD_S)), 6)
+        shift_s = round(float(phase_dice.uniform(0, spread_s)), 6)
         steps += _fault(f"{fault.fault}-{number}", fault, starts["fault"] + shift_s, topology, dice)
     steps.sort(key=lambda step: step.at_s)
     return Plan(
@@ -56,8 +67,11 @@ def hold_s(scenario: Scenario, slo: Slo) -> float:
     return max(2 * slo.short_window_s, n_min / scenario.load.rate_per_s, scenario.hold_s)
 
 
-def refuse_unjudgeable(scenario: Scenario, slo: Slo) -> None:
-    """Raise ``PlanError`` when the phases are too short for the bounds that are to be judged."""
+def refuse_unjudgeable(scenario: Scenario, slo: Slo, spread_s: float = PHASE_SPREAD_S) -> None:
+    """Raise ``PlanError`` when the phases are too short for the bounds that are to be judged.
+
+    ``spread_s``: over how long the injection phase is drawn.
+    """
     hold = hold_s(scenario, slo)
     requests = scenario.load.rate_per_s * sum(scenario.phases_s.values())
     if requests > MAX_REQUESTS:
@@ -67,18 +81,18 @@ def refuse_unjudgeable(scenario: Scenario, slo: Slo) -> None:
         )
     fault_s, recovery_s = scenario.phases_s["fault"], scenario.phases_s["recovery"]
     for step in scenario.faults:
-        needed_s = step.at_s + step.for_s + PHASE_SPREAD_S
+        needed_s = step.at_s + step.for_s + spread_s
         if needed_s > fault_s:
             raise PlanError(
                 f"{step.fault} needs a fault phase of {needed_s:g}s (at + for + up to "
-                f"{PHASE_SPREAD_S:g}s of random injection phase), but it lasts {fault_s:g}s"
+                f"{spread_s:g}s of random injection phase), but it lasts {fault_s:g}s"
             )
         if recovery_s < hold:
             raise PlanError(
                 f"recovery must hold for {hold:g}s to be believed, but its phase lasts "
                 f"{recovery_s:g}s"
             )
-        left_s = fault_s - step.at_s - PHASE_SPREAD_S + recovery_s
+        left_s = fault_s - step.at_s - spread_s + recovery_s
         for mark in (e for e in scenario.expect if isinstance(e, ExpectMark)):
             _refuse_bound(mark, step, hold, left_s)
 

@@ -78,10 +78,14 @@ def study_page(analysis: Analysis) -> StudyPage:
     ablation, sweep = analysis.ablation, analysis.sweep
     removals = ablation.runs if ablation else ()
     rungs = sweep.rungs if sweep else ()
+    count = sum(row.standing != "off" for row in ablation.rows) if ablation else 0
     return StudyPage(
         analysis=analysis,
         kind="ablation" if ablation else "sweep",
-        columns=tuple(map(_column, _clear(removals))) or tuple(f"at {r.severity}" for r in rungs),
+        columns=(
+            *(_column(run, count) for run in _clear(removals)),
+            *(f"at {r.severity}" for r in rungs),
+        ),
         defences=tuple(map(_marked, defence_rows(ablation))) if ablation else (),
         matrix=_matrix(_clear(removals)),
         runs=run_rows(ablation) if ablation else (),
@@ -107,7 +111,9 @@ def _clear(runs: Sequence[Removal]) -> list[Removal]:
     return [run for run in runs if not run.unclear]
 
 
-def _column(run: Removal) -> str:
+def _column(run: Removal, declared: int) -> str:
+    if len(run.without) == declared > 2:
+        return "without all of them"
     return f"without {' and '.join(run.without)}" if run.without else "whole"
 
 

@@ -646,7 +646,7 @@ def ablation(name: str = "alert FeatureMissing", why: str = "nothing else moves"
 
 def sweep(name: str = "FeatureMissing") -> Analysis:
     """Five severities: one that did not bite, one absorbed, and three that were seen."""
-    took = incident()
+    took, late = incident(), Estimate(51.3, 51.3, 51.3, censored=True)
     rungs = tuple(
         Rung(
             severity=n,
@@ -656,8 +656,7 @@ def sweep(name: str = "FeatureMissing") -> Analysis:
             bit=Verdict.UNKNOWN if n == 1 else Verdict.PASS,
             because="drop_features-1: 0.4% of answers lacked a feature, 0.0% before",
             took=(
-                Took("drop_features-1", "absorbed", _about(51.3, 0, 0) if n > 1 else None, None,
-                     None)
+                Took("drop_features-1", "absorbed", late if n > 1 else None, None, None)
                 if n < 3
                 else Took("drop_features-1", "detected, mitigated", took.ttd, took.ttm, took.ttr),
             ),
@@ -665,7 +664,6 @@ def sweep(name: str = "FeatureMissing") -> Analysis:
         )
         for n, share in enumerate((0.01, 0.05, 0.2, 0.5, 1.0), 1)
     )  # fmt: skip
-    late = Estimate(51.3, 51.3, 51.3, censored=True)
     seen = (
         Sighting(1, "unknown", None, "every fault bit: 0.4% of answers lacked a feature"),
         Sighting(2, "not seen", late, "no alert was seen"),

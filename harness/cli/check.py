@@ -48,18 +48,18 @@ def _lint(source: sources.Source) -> list[str]:
             warnings.append(f"'{mark.mark}' in a scenario without faults can never be met")
     if not scenario.placebo and not marks:
         warnings.append("breaks something, but does not expect it detected, mitigated or recovered")
-    return [*warnings, *_hurried(scenario)]
+    return [*warnings, *_hurried(scenario, source.spread_s())]
 
 
-def _hurried(scenario: Scenario) -> list[str]:
+def _hurried(scenario: Scenario, spread_s: float = PHASE_SPREAD_S) -> list[str]:
     """Faults that begin so soon after another that the gate sees what the other did."""
     ends, warnings = 0.0, []
     for step in sorted(scenario.faults, key=lambda s: s.at_s):
         gap_s = step.at_s - ends
-        # Each moves by up to PHASE_SPREAD_S, so it is the dice that say whether these overlap.
-        if ends and -PHASE_SPREAD_S < gap_s < LOOK_BACK + PHASE_SPREAD_S:
+        # Each moves by up to the spread, so it is the dice that say whether these overlap.
+        if ends and -spread_s < gap_s < LOOK_BACK + spread_s:
             warnings.append(
-                f"{step.fault} at {spell(step.at_s)} begins within {LOOK_BACK + PHASE_SPREAD_S:g}s "
+                f"{step.fault} at {spell(step.at_s)} begins within {LOOK_BACK + spread_s:g}s "
                 "of the end of another fault, on which the steady-state gate looks back; leave "
                 "more time between them, or overlap them on purpose"
             )

@@ -13,7 +13,7 @@ from harness.model.plan import Plan, Topology
 from harness.model.scenario import Scenario
 from harness.model.slo import Slo
 from harness.parse.document import MAX_BYTES, ParseError, shown, too_big
-from harness.plan import plan, refuse_unjudgeable
+from harness.plan import PHASE_SPREAD_S, plan, refuse_unjudgeable
 from harness.protocols import Stack
 
 SLO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -35,6 +35,12 @@ class Source:
         cls = self.catalog.stack(self.scenario.stack)
         return schema.build(cls, self.scenario.stack_params)
 
+    def spread_s(self) -> float:
+        """Over how long the injection phase is drawn: scrapes and evaluations fall on a grid that
+        wide, so that a narrower draw would always fall on the same side of it.
+        """
+        return float(getattr(self.stack(), "scrape_interval_s", PHASE_SPREAD_S))
+
     def with_settings(self, changes: Mapping[str, object]) -> "Source":
         """The same scenario on a stack with other settings. Raises ``ParamError``."""
         params = {**self.scenario.stack_params, **changes}
@@ -45,14 +51,14 @@ class Source:
     def check(self) -> None:
         """Refuse phases too short for what is to be judged, without rolling any dice."""
         try:
-            refuse_unjudgeable(self.scenario, self.slo)
+            refuse_unjudgeable(self.scenario, self.slo, self.spread_s())
         except ValueError as wrong:
             raise ParseError(str(self.path), 1, str(wrong)) from None
 
     def plan(self, topology: Topology, seed: int | None = None) -> Plan:
         """Roll its dice. A plan that cannot be judged is an error of the file."""
         try:
-            return plan(self.scenario, self.slo, topology, seed=seed)
+            return plan(self.scenario, self.slo, topology, seed=seed, spread_s=self.spread_s())
         except ValueError as wrong:
             raise ParseError(str(self.path), 1, str(wrong)) from None
 

@@ -5,8 +5,10 @@ import pytest
 
 from harness import parse
 from harness.cli.check import _hurried
+from harness.cli.sources import read
 from harness.model.plan import Enter, Heal, Inject
 from harness.model.scenario import ExpectMark, LoadShape
+from harness.parse import ParseError
 from harness.plan import PHASE_SPREAD_S, PlanError, hold_s, plan
 from harness.run.gate import LOOK_BACK, gates
 from tests.conftest import CATALOG, ROOT, read_scenario
@@ -139,3 +141,25 @@ def test_the_linter_warns_where_the_gate_would_look_back_on_another_fault(scenar
     both = (dataclasses.replace(first, at_s=at_s), first)
     assert bool(_hurried(dataclasses.replace(scenario, faults=both))) is warned
     assert _hurried(dataclasses.replace(scenario, faults=(first,))) == []
+
+
+def test_the_injection_phase_is_drawn_over_the_scrape_interval_of_the_stack():
+    path = ROOT / "scenarios" / "core" / "drop_features.yaml"
+
+    def drawn(*settings):
+        source = read(path, CATALOG, stack="simulated", settings=settings)
+        return source.spread_s(), [
+            step.at_s
+            for seed in range(40)
+            for step in source.plan(source.stack().topology(), seed).steps
+            if isinstance(step, Inject)
+        ]
+
+    start_s = 10 + 25 + 1
+    for settings, spread_s in (((), 1.0), (("scrape_interval_s=500ms",), 0.5)):
+        said_s, at_s = drawn(*settings)
+        assert said_s == spread_s
+        assert start_s <= min(at_s) < start_s + spread_s / 4
+        assert start_s + spread_s * 3 / 4 < max(at_s) <= start_s + spread_s
+    with pytest.raises(ParseError, match="up to 5s of random injection phase"):
+        drawn("scrape_interval_s=5s")
