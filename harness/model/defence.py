@@ -15,7 +15,8 @@ class Defence:
     """One defence: ``name`` as the stack knows it, what it ``protects``, and ``why`` it is needed.
 
     ``alert X`` is a rule of the stack's alerting and ``runbook X`` what its responder may do alone;
-    any other name is a setting: a switch that is on, or a number that can be at its least.
+    any other name is a setting: a switch that can be off, a number that can be at its least, or a
+    way of doing something that can be done with less care.
     """
 
     name: str
