@@ -146,7 +146,9 @@ def test_a_study_whose_run_is_gone_or_points_elsewhere_is_refused(short, home, c
     called(capsys, "ablate", short, "--stack", "simulated", "--only", "replicas", "--quiet")
     (folder,) = (home / "runs").glob("*-ablation-*")
     body = json.loads((folder / "study.json").read_text())
-    for run in ("../../etc", "20260101T000000Z-gone-000000"):
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere" / "events.jsonl").write_text("")
+    for run in ("../elsewhere", "20260101T000000Z-gone-000000"):
         body["members"][0]["run"] = run
         (folder / "study.json").write_text(json.dumps(body))
         code, _, err = called(capsys, "report", folder.name)

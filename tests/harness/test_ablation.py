@@ -119,6 +119,15 @@ def test_a_run_that_cannot_tell_is_made_again_and_counts_neither_way():
     assert verdict(study("AB"), table) is UNKNOWN
 
 
+def test_a_pair_that_cannot_tell_leaves_open_who_covered():
+    def world(without, _):
+        return run(without, unclear="late") if without == "AD" else "M" * ("A" in without)
+
+    _, table = played(study("AD"), world)
+    assert standings(table) == {"A": "load-bearing", "D": "unclear"}
+    assert "could not be told" in table.rows[1].because
+
+
 def test_one_of_them_alone_is_not_asked_for_the_others():
     asked = study("ABC", only=["B"])
     order, table = played(asked, lambda without, _: "M" if "B" in without else "")
