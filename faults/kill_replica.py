@@ -42,6 +42,16 @@ class KillReplica:
             "availability",
             "another replica answers; alone, all that is left is the baseline in the gateway",
         ),
+        Defence(
+            "ejection",
+            "availability",
+            "who refuses is left out, so that retries do not use up their budget on the dead",
+        ),
+        Defence(
+            "breaker",
+            "availability",
+            "who keeps failing is called on trial only, as if it had been left out",
+        ),
     )
 
     share: float = param(

@@ -11,8 +11,8 @@ from reports._tables import (
     STANDING,
     STANDING_VERDICT,
     DefenceRow,
-    blind_monitors,
     defence_rows,
+    other_monitors,
     run_rows,
     rung_rows,
     shown_monitors,
@@ -68,7 +68,7 @@ class StudyPage:
     runs: tuple[tuple[str, Verdict, str, str], ...]
     rungs: tuple[Level, ...]
     monitors: tuple[Watcher, ...]
-    blind: tuple[str, ...]
+    others: tuple[str, ...]
     links: tuple[str, ...]
     reproduce: tuple[str, ...]
 
@@ -95,7 +95,7 @@ def study_page(analysis: Analysis) -> StudyPage:
             for r in rung_rows(sweep)
         ) if sweep else (),
         monitors=tuple(map(_watcher, shown_monitors(sweep))) if sweep else (),
-        blind=blind_monitors(sweep) if sweep else (),
+        others=other_monitors(sweep) if sweep else (),
         links=(*(clean(r.run) for r in removals), *(clean(r.run) for r in rungs)),
         reproduce=_reproduce(analysis, ablation),
     )  # fmt: skip

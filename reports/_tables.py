@@ -152,16 +152,20 @@ def _rung(rung: Rung) -> Iterable[RungRow]:
 
 
 def shown_monitors(sweep: Sweep) -> tuple[Monitor, ...]:
-    """Those that are expected to see it, or saw it, or may have: the rest is told in one line."""
-    return tuple(m for m in sweep.monitors if m.expected or not m.said.startswith("saw none"))
+    """Those that are expected to see it, or saw it: the rest is told in a line each."""
+    return tuple(m for m in sweep.monitors if m.expected or m.smallest is not None)
 
 
-def blind_monitors(sweep: Sweep) -> tuple[str, ...]:
-    """The alerts that saw none of it, and were not expected to."""
-    shown = {(m.alert, m.fault_id) for m in shown_monitors(sweep)}
-    return tuple(
-        dict.fromkeys(m.alert for m in sweep.monitors if (m.alert, m.fault_id) not in shown)
-    )
+def other_monitors(sweep: Sweep) -> tuple[str, ...]:
+    """The alerts that saw nothing and need not have, and those of which that is not known."""
+    rest = [m for m in sweep.monitors if not m.expected and m.smallest is None]
+    blind = dict.fromkeys(m.alert for m in rest if m.said == "saw none")
+    said: dict[str, list[str]] = {}
+    for m in rest:
+        if m.alert not in blind:
+            said.setdefault(m.said, []).append(m.alert)
+    lines = [f"{', '.join(dict.fromkeys(alerts))} {words}" for words, alerts in said.items()]
+    return (*([f"saw none: {', '.join(blind)}"] if blind else []), *lines)
 
 
 def spell_sighting(sighting: Sighting) -> str:

@@ -18,10 +18,10 @@ from reports._tables import (
     DASH,
     ETHICS,
     STANDING,
-    blind_monitors,
     defence_rows,
     extremes,
     fell_in_words,
+    other_monitors,
     run_rows,
     rung_rows,
     shown_monitors,
@@ -157,8 +157,7 @@ def _sweep(sweep: Sweep) -> Iterable[str]:
     ]  # fmt: skip
     levels = tuple(f"at {r.severity}" for r in sweep.rungs)
     yield _table(("alert", "fault", "expected", *levels, "smallest it saw"), seen)
-    if blind := blind_monitors(sweep):
-        yield f"Saw none: {_safe(', '.join(blind))}."
+    yield "\n".join(f"- {_safe(line)}" for line in other_monitors(sweep))
     yield CAVEAT
 
 

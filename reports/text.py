@@ -16,9 +16,9 @@ from reports._tables import (
     DASH,
     ETHICS,
     STANDING,
-    blind_monitors,
     defence_rows,
     extremes,
+    other_monitors,
     rung_rows,
     shown_monitors,
     spell_sighting,
@@ -121,8 +121,8 @@ def _severities(sweep: Sweep) -> list[str]:
     ]
     out += ["", "Smallest severity that each alert saw (* the scenario counts on it)"]
     out += _columns([levels, *monitors], "  ") if monitors else ["  none saw any"]
-    if blind := blind_monitors(sweep):
-        out += _said(f"saw none: {', '.join(blind)}", 2)
+    for line in other_monitors(sweep):
+        out += _said(line, 2)
     return [*out, *_said(CAVEAT, 2)]
 
 

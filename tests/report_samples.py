@@ -673,7 +673,12 @@ def sweep(name: str = "FeatureMissing") -> Analysis:
     monitors = (
         Monitor(name, "drop_features-1", True, seen, 3, "severity 3, or less: 1 unknown"),
         Monitor("QualityDrop", "drop_features-1", False, none, None, "saw none"),
-    )
+        Monitor(
+            "Watchdog", "drop_features-1", False,
+            tuple(Sighting(n, "unknown", None, "it was firing before") for n in range(1, 6)),
+            None, "could not tell: it was firing before",
+        ),
+    )  # fmt: skip
     found = (
         Finding("every severity bit", Verdict.UNKNOWN, "severity 1: 0.4% of answers"),
         Finding(f"{name} sees drop_features-1", Verdict.PASS, "smallest seen: severity 3"),

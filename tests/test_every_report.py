@@ -354,6 +354,7 @@ def test_a_sweep_names_the_smallest_severity_that_each_monitor_saw(name: str):
     assert "severity 3, or less: 1 unknown" in text and "FeatureMissing" in text
     if name != "junit":
         assert "QualityDrop" in text and "fraction 0.2" in text and "not known" in text
+        assert "Watchdog could not tell: it was firing before" in text
         assert "One trial each" in text
 
 

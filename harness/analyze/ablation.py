@@ -93,7 +93,7 @@ def _plan(
     for one in wanted:
         if (alone := _of(runs, (one.name,))) is None or alone.unclear or alone.fell:
             continue
-        for other in _candidates(one, declared):
+        for other in _candidates(one, declared, runs):
             yield _pair(declared, one, other)
             both = _of(runs, _pair(declared, one, other))
             if both is not None and both.fell:
@@ -104,10 +104,16 @@ def _plan(
         yield tuple(d.name for d in declared)
 
 
-def _candidates(one: Defence, declared: Sequence[Defence]) -> list[Defence]:
-    """Who may have covered for it: first those that protect the same."""
-    others = [d for d in declared if d.name != one.name]
-    return sorted(others, key=lambda d: d.protects != one.protects)
+def _candidates(
+    one: Defence, declared: Sequence[Defence], runs: Sequence[Removal]
+) -> list[Defence]:
+    """Who may have covered for it: first those that nobody missed either, and protect the same."""
+
+    def unlikely(other: Defence) -> tuple[bool, bool]:
+        alone = _of(runs, (other.name,))
+        return alone is not None and bool(alone.fell), other.protects != one.protects
+
+    return sorted((d for d in declared if d.name != one.name), key=unlikely)
 
 
 def _pair(declared: Sequence[Defence], one: Defence, other: Defence) -> tuple[str, ...]:
@@ -158,7 +164,7 @@ def _row(one: Declared, declared: Sequence[Defence], runs: Sequence[Removal]) ->
         return Tried(defence, faults, "unclear", alone.unclear, alone)
     if alone.fell:
         return Tried(defence, faults, "load-bearing", _told(alone.fell), alone)
-    others = _candidates(defence, declared)
+    others = _candidates(defence, declared, runs)
     proofs = [(d.name, p) for d in others if (p := _covers(runs, declared, defence, d))]
     if proofs:
         names, found = tuple(name for name, _ in proofs), tuple(p for _, p in proofs)

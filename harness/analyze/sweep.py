@@ -117,6 +117,8 @@ def _said(found: Sequence[Sighting]) -> str:
         if not unknown:
             return "saw none"
         why = {s.because for s in found if s.seen == "unknown"}
+        if len(unknown) == len(found) and len(why) == 1:
+            return f"could not tell: {why.pop()}"
         told = f": {why.pop()}" if len(why) == 1 else ""
         return f"saw none of those known; {_list(unknown)} unknown{told}"
     said = f"severity {min(seen)}"
