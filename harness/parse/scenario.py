@@ -85,10 +85,12 @@ def _stack(item: Item, catalog: Catalog, other: str | None) -> tuple[str, Mappin
         name, params = item.single()
     else:
         name = item.text()
-    if other is not None and other != name:
-        name, params = other, None
     given = params.mapping() if params is not None and params.value is not None else {}
     try:
+        if other is not None and other != name:
+            name = other  # which may have some of the settings too: the question stays the same
+            common = {row[0] for row in schema.rows(catalog.stack(name))}
+            given = {key: value for key, value in given.items() if key in common}
         schema.build(catalog.stack(name), {k: v.plain() for k, v in given.items()})
     except CatalogError as wrong:
         raise item.wrong(str(wrong)) from None

@@ -192,11 +192,12 @@ def test_a_relative_bound_and_the_modes_are_read():
     assert expect.bound.value == 1.5 and expect.during == "recovery"
 
 
-def test_another_stack_is_played_with_its_own_settings():
-    text = GOOD.replace("stack: local", "stack: {local: {runbooks: []}}")
-    assert read(text).stack_params == {"runbooks": []}
+def test_another_stack_is_played_with_those_of_the_settings_that_it_has_too():
+    given = {"runbooks": [], "device": "cpu"}
+    text = GOOD.replace("stack: local", "stack: {local: {runbooks: [], device: cpu}}")
+    assert read(text).stack_params == given
     other = parse.scenario(text, CATALOG, stack="simulated")
-    assert other.stack == "simulated" and other.stack_params == {}
+    assert other.stack == "simulated" and other.stack_params == {"runbooks": []}
 
 
 def test_the_slo_is_read():
