@@ -204,6 +204,7 @@ GUARDED = {
     ("materializer", "POST", "/v1/backfill"),
     ("control_plane", "POST", "/v1/actions"),
     ("control_plane", "POST", "/v1/alerts"),
+    ("control_plane", "POST", "/v1/tickets/close"),
 }
 _MODEL = "/v2/models/arrival_delay"
 _SERVED = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
@@ -213,6 +214,7 @@ OPEN = {  # what changes nothing: reading, and asking for an answer
     ("gateway", "POST", f"{_MODEL}/infer"),
     ("control_plane", "GET", "/v1/audit"),
     ("control_plane", "GET", "/v1/actions"),
+    ("control_plane", "GET", "/v1/tickets"),
     ("control_plane", "GET", "/v1/state"),
     ("feed", "GET", "/v1/features"),
     ("feed", "GET", "/v1/labels"),

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aiohttp
 import pytest
@@ -13,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from fixtures.serving import actions, control_plane
 from fixtures.serving.actions import ACTIONS, RUNBOOKS
-from fixtures.serving.audit import AuditTrail
 from fixtures.serving.control_plane import ControlPlaneConfig
 from fixtures.serving.service import application
 from fixtures.serving.switches import Admin, Switches
@@ -37,17 +37,31 @@ class World:
         return await serve(routes)
 
     async def play(self, story: Callable[["World"], Awaitable[None]], **services: str) -> None:
-        runner, where = await self.gateway()
+        runner, self.at = await self.gateway()
         config = ControlPlaneConfig(
             name="control_plane",
             token=TOKEN,
-            services={"gateway": where, **services},
+            services={"gateway": self.at, **services},
             audit=str(self.folder / "audit.jsonl"),
             runbooks=self.runbooks,
             healthy_for_s=0.1,
             retry_s=0.02,
         )
-        service = await control_plane.build(config)
+        opened: list[Any] = []  # what a control plane leaves to the end of its process
+
+        def kept(make: Callable[..., Any]) -> Callable[..., Any]:
+            def made(*args: Any, **more: Any) -> Any:
+                opened.append(make(*args, **more))
+                return opened[-1]
+
+            return made
+
+        with (
+            mock.patch.object(control_plane, "AuditTrail", kept(control_plane.AuditTrail)),
+            mock.patch.object(aiohttp, "ClientSession", kept(aiohttp.ClientSession)),
+        ):
+            service = await control_plane.build(config)
+        trail, session = opened
         self.app = application(service)
         background = [asyncio.create_task(work()) for work in service.background]  # type: ignore[arg-type,var-annotated]
         try:
@@ -55,6 +69,9 @@ class World:
         finally:
             for task in background:
                 task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await session.close()
+            trail.close()
             await runner.cleanup()
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -79,7 +96,7 @@ class World:
                 await asyncio.sleep(0.005)
 
 
-async def knock(app: Any, method: str, path: str, body: Any) -> tuple[int, Any]:
+async def knock(app: Any, method: str, path: str, body: Any, token: str = TOKEN) -> tuple[int, Any]:
     """Send one request straight into an application."""
     scope = {
         "type": "http",
@@ -90,7 +107,7 @@ async def knock(app: Any, method: str, path: str, body: Any) -> tuple[int, Any]:
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [(b"authorization", f"Bearer {TOKEN}".encode())],
+        "headers": [(b"authorization", f"Bearer {token}".encode())],
     }
     said: list[Any] = []
 
@@ -111,48 +128,28 @@ async def serve(routes: list[Any]) -> tuple[web.AppRunner, str]:
 
     from fixtures.serving.service import _as_error
 
-    rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_error})  # type: ignore[dict-item]
+    return await serve_app(Starlette(routes=routes, exception_handlers={HTTPException: _as_error}))  # type: ignore[dict-item]
+
+
+async def serve_app(app: Any) -> tuple[web.AppRunner, str]:
+    """Serve an ASGI application on loopback, by aiohttp; returns its runner and its address."""
 
     async def handle(request: web.Request) -> web.Response:
-        status, body = await knock(rest, request.method, request.path, await request.json())
+        sent = await request.json() if request.can_read_body else None
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        status, body = await knock(app, request.method, request.path, sent, token)
         return web.json_response(body, status=status)
 
-    app = web.Application()
-    app.router.add_route("PUT", "/{path:.*}", handle)
-    app.router.add_route("POST", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
+    outer = web.Application()
+    outer.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(outer)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     return runner, f"127.0.0.1:{runner.addresses[0][1]}"
 
 
 def play(world: World, story: Callable[[World], Awaitable[None]], **services: str) -> None:
     asyncio.run(world.play(story, **services))
-
-
-@pytest.fixture(autouse=True)
-def _closed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Close what a control plane leaves to the end of its process."""
-    sessions: list[aiohttp.ClientSession] = []
-    trails: list[AuditTrail] = []
-    real, audit = aiohttp.ClientSession, control_plane.AuditTrail
-
-    def session(*args: Any, **more: Any) -> aiohttp.ClientSession:
-        sessions.append(real(*args, **more))
-        return sessions[-1]
-
-    def trail(path: Path) -> AuditTrail:
-        trails.append(audit(path))
-        return trails[-1]
-
-    monkeypatch.setattr(aiohttp, "ClientSession", session)
-    monkeypatch.setattr(control_plane, "AuditTrail", trail)
-    yield
-    for one in sessions:
-        asyncio.run(one.close())
-    for each in trails:
-        each.close()
 
 
 def test_every_undo_is_an_action_on_the_same_kind_of_target_and_takes_back_what_names_it() -> None:
