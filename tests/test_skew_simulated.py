@@ -198,3 +198,26 @@ def test_a_feature_the_feed_does_not_carry_and_a_withdrawn_permit_are_refused() 
         await stack.down()
 
     run(main())
+
+
+def test_a_minor_feature_is_filled_in_and_the_champion_goes_on() -> None:
+    day = live(
+        SimulatedStack(), fault=SkewFeatures(features=("visib",), amount=-25.0, fraction=1.0)
+    )  # type: ignore[arg-type]
+    assert [(entry.what, entry.target) for entry in day.audit] == [
+        ("disable_feature", "visib"),
+        ("enable_feature", "visib"),
+    ]
+    assert {a.model for a in day.answers} == {"champion"} and day.same_fingerprint
+    acted_s, undone_s = (entry.wall_s - day.zero_s for entry in day.audit)
+    assert 0.5 < acted_s - day.in_force_s < 6 and 5 < undone_s - day.healed_s < 15
+    assert day.bad_share(acted_s + 0.5, undone_s) < 0.01 < day.bad_share(day.in_force_s, acted_s)
+
+
+def test_answers_worse_than_the_rules_cut_the_models_off_where_that_is_allowed() -> None:
+    day = skewed_day(runbooks=("open_ai_breaker",))
+    assert [entry.what for entry in day.audit][:1] == ["open_ai_breaker"]
+    acted_s = day.audit[0].wall_s - day.zero_s
+    assert {a.model for a in day.answers} == {"champion", "rule"}
+    assert day.bad_share(acted_s + 0.5, acted_s + 4) < 0.1 < day.bad_share(day.in_force_s, acted_s)
+    assert skewed_day(runbooks=()).audit == []
