@@ -60,7 +60,7 @@ def test_it_names_the_cohorts_the_impact_and_the_steps(tmp_path: Path) -> None:
         "accuracy_over_the_rule": 0.05,
     }
     steps = " ".join(ticket["steps"])
-    assert "fault upstream of visib, precip" in steps and "5.0% better than the business" in steps
+    assert "mistake upstream of visib, precip" in steps and "5.0% better than the business" in steps
     assert ticket["closed"] is None
 
 
