@@ -125,8 +125,22 @@ def test_check_loads_nothing_that_is_slow():
     assert done.returncode == 0, done.stderr
 
 
-def test_plan_is_json_and_touches_nothing(home):
+def test_a_plan_is_told_to_people_moment_by_moment(home):
     done = gameday("plan", CORE / "drop_features.yaml", "--seed", 3)
+    told = done.stdout.splitlines()
+    assert told[0].startswith("drop_features on local, seed 3: ")
+    moments = [line.split("s  ", 1) for line in told if re.match(r" +[0-9.]+s  ", line)]
+    assert [what.split(" ")[0] for _, what in moments] == [
+        *("phase", "phase", "phase", "inject", "heal", "phase", "the"),
+    ]
+    assert [float(at_s) for at_s, _ in moments] == sorted(float(at_s) for at_s, _ in moments)
+    assert any("into feed (fraction 1.0)" in line for line in told)
+    assert sum("   expect  " in line for line in told) == 6
+    assert not home.exists()
+
+
+def test_a_plan_is_json_for_machines_and_touches_nothing(home):
+    done = gameday("plan", CORE / "drop_features.yaml", "--seed", 3, "--json")
     plan = json.loads(done.stdout)
     assert plan["seed"] == 3 and plan["requests"] > 10_000
     assert [s["do"] for s in plan["steps"]].count("inject") == 1
@@ -199,3 +213,41 @@ def test_stack_status_and_down_without_a_stack(home):
     for action in ("status", "down"):
         done = gameday("stack", action)
         assert done.returncode == 0 and "no stack 'local' is up" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("alertname: FeatureMissing", "alertname: FeatureMising"),
+        ("faults:", "abort:\n  - unexpected_alert: {allow: [FeatureMising]}\nfaults:"),
+        ("faults:", "abort:\n  - alert: {alertname: FeatureMising}\nfaults:"),
+        ("expect:", "expect:\n  - no_alerts: {allow: [FeatureMising]}"),
+    ],
+)
+@pytest.mark.parametrize("stack", ["local", "simulated"])
+def test_check_warns_of_an_alert_that_the_stack_does_not_have(tmp_path, stack, old, new):
+    text = (CORE / "drop_features.yaml").read_text()
+    path = tmp_path / "typo.yaml"
+    path.write_text(text.replace(old, new, 1))
+    done = gameday("check", path, "--stack", stack)
+    assert done.returncode == 0
+    assert (
+        f"warning: the stack {stack} has no alert 'FeatureMising'; there is Feature" in done.stderr
+    )
+    assert "'FeatureMissing'" not in done.stderr
+
+
+def test_an_slo_that_is_not_there_is_named_with_its_line_and_those_that_are_shipped(tmp_path):
+    path = tmp_path / "lost.yaml"
+    text = (CORE / "drop_features.yaml").read_text().replace("slo: flights", "slo: nothing")
+    path.write_text(text)
+    line = text.splitlines().index("slo: nothing") + 1
+    done = gameday("check", path)
+    assert done.returncode == 2 and f"lost.yaml:{line}: slo: no SLO file" in done.stderr
+    assert "shipped: flights" in done.stderr
+
+
+def test_a_day_that_nobody_can_replay_is_refused_before_anything_starts():
+    for day in ("13-45", "08-31", "1-1", "tomorrow"):
+        done = gameday("check", CORE / "placebo.yaml", "--set", f"replay_from={day}")
+        assert done.returncode == 2 and "should be a month and day" in done.stderr, day

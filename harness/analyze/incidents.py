@@ -121,6 +121,6 @@ def _harm(oracle: Oracle, span: FaultSpan, marks: Marks) -> tuple[int, str]:
     bad, count = int(events.bad[low:high].sum()), int(high - low)
     share = bad / (hurt.objective.budget * count) if count and hurt.objective.budget else 0.0
     return bad, (
-        f"{bad} bad of {count} events for {hurt.objective.name} from impact to recovery, "
-        f"{share:.0%} of what the objective allows in as many"
+        f"{share:.0%} of what {hurt.objective.name} allows in the {count} events from impact to "
+        "recovery"
     )

@@ -117,6 +117,7 @@ def _run_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             help="what may be broken here; else policy.yaml where runs are kept, else "
             "/etc/gameday/policy.yaml; `gameday docs policy` prints one to edit",
         )
+    plan.add_argument("--json", action="store_true", help="for machines, arrivals as a digest")
     for sub in (run, plan, ablate):
         sub.add_argument("--seed", type=int, help="roll the dice from this seed instead")
     run.add_argument(

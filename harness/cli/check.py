@@ -3,10 +3,17 @@
 import argparse
 import sys
 
+from harness.capabilities import Ablatable
 from harness.catalog import Catalog
 from harness.cli import permit, sources
 from harness.cli.errors import USAGE
-from harness.model.scenario import ExpectMark, Scenario
+from harness.model.scenario import (
+    AbortAlert,
+    AbortUnexpected,
+    ExpectMark,
+    ExpectQuiet,
+    Scenario,
+)
 from harness.parse.document import ParseError
 from harness.plan import PHASE_SPREAD_S
 from harness.run.gate import LOOK_BACK
@@ -39,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _lint(source: sources.Source) -> list[str]:
-    scenario, warnings = source.scenario, []
+    scenario, warnings = source.scenario, _unknown_alerts(source)
     marks = [e for e in scenario.expect if isinstance(e, ExpectMark)]
     for mark in marks:
         if mark.mark == "detected" and not mark.by:
@@ -49,6 +56,28 @@ def _lint(source: sources.Source) -> list[str]:
     if not scenario.placebo and not marks:
         warnings.append("breaks something, but does not expect it detected, mitigated or recovered")
     return [*warnings, *_hurried(scenario, source.spread_s())]
+
+
+def _unknown_alerts(source: sources.Source) -> list[str]:
+    """Alerts that the scenario names and its stack does not have: nothing would ever match."""
+    stack, scenario = source.stack(), source.scenario
+    if not isinstance(stack, Ablatable):
+        return []
+    alert = "alert "
+    known = [name.removeprefix(alert) for name in stack.switches() if name.startswith(alert)]
+    named = [e.by.get("alertname") for e in scenario.expect if isinstance(e, ExpectMark)]
+    for allowing in (*scenario.expect, *scenario.abort):
+        if isinstance(allowing, AbortUnexpected) or (
+            isinstance(allowing, ExpectQuiet) and allowing.what == "alerts"
+        ):
+            named += allowing.allow
+        if isinstance(allowing, AbortAlert):
+            named.append(allowing.labels.get("alertname"))
+    return [
+        f"the stack {scenario.stack} has no alert {name!r}; there is {', '.join(known)}"
+        for name in dict.fromkeys(named)
+        if name is not None and name not in known
+    ]
 
 
 def _hurried(scenario: Scenario, spread_s: float = PHASE_SPREAD_S) -> list[str]:

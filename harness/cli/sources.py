@@ -93,7 +93,7 @@ def read(
     """
     text = text_of(path) if text is None else text
     scenario = parse.scenario(text, catalog, source=str(path), stack=stack)
-    slo_path = _slo_path(path, scenario.slo)
+    slo_path = _slo_path(path, scenario.slo, text)
     slo_text = text_of(slo_path)
     slo = parse.slo(slo_text, name=scenario.slo, source=str(slo_path))
     source = Source(path, scenario, slo, slo_text, catalog)
@@ -137,18 +137,21 @@ def settings_of(given: Iterable[str]) -> Mapping[str, object]:
     return out
 
 
-def _slo_path(scenario: Path, name: str) -> Path:
+def _slo_path(scenario: Path, name: str, text: str) -> Path:
+    line = next((n for n, words in enumerate(text.split("\n"), 1) if words.startswith("slo:")), 1)
     if not SLO_NAME.fullmatch(name):
         words = f"slo: {shown(name)} should be a name, of letters, digits, '_' and '-' alone"
-        raise ParseError(str(scenario), 1, words)
+        raise ParseError(str(scenario), line, words)
     file = f"{name}.yaml"
     folder = scenario.resolve().parent
     places = (folder / "slos" / file, folder.parent / "slos" / file, folder / file)
     for place in (*places, SHIPPED / "slos" / file):
         if place.is_file():
             return place
+    shipped = ", ".join(sorted(path.stem for path in (SHIPPED / "slos").glob("*.yaml")))
     raise ParseError(
         str(scenario),
-        1,
-        f"slo: no SLO file called {name!r}; looked for {places[0]} and {places[1]}",
+        line,
+        f"slo: no SLO file called {name!r}; looked for {places[0]} and {places[1]}; shipped: "
+        f"{shipped}",
     )
