@@ -84,7 +84,7 @@ def instants(count, seed, up_s):
     from the first intent on.
     """
     dice = random.Random(seed)
-    kinds = [("started", up_s), ("StackUp", 9.0), *[("FaultIntended", FAULT_S)] * 2]
+    kinds = [("started", up_s), ("StackUp", 11.0), *[("FaultIntended", FAULT_S)] * 2]
     found = []
     for n in range(count):
         what, most_s = kinds[0] if n % 6 == 0 else kinds[1 + n % 3]
@@ -116,7 +116,10 @@ def struck(victim, instant, figures, *, bound_s=10.0, number=signal.SIGKILL, **w
     return record
 
 
-def kill_at_random(count, lookout, scenario, parent, capsys, *, seed=SEED):
+ALL_IN_FORCE = ("FaultIntended", 1.9)
+
+
+def kill_at_random(chosen, lookout, scenario, parent, capsys):
     figures = Figures("killed at random instants on the tiny processes, lease 1 s")
 
     def kill(instant):
@@ -124,9 +127,9 @@ def kill_at_random(count, lookout, scenario, parent, capsys, *, seed=SEED):
             struck(victim, instant, figures)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(kill, instants(count, seed, 1.5)))
+        list(pool.map(kill, chosen))
     figures.tell(capsys)
-    assert sum(words.startswith("3 intended, 3") for words in figures.words) >= count / 10
+    assert sum(words.startswith("3 intended, 3") for words in figures.words) >= len(chosen) / 10
     return figures
 
 
@@ -134,7 +137,8 @@ def kill_at_random(count, lookout, scenario, parent, capsys, *, seed=SEED):
 def test_the_command_is_killed_at_random_instants_and_nothing_is_left(
     lookout, scenario, tmp_path, capsys
 ):
-    kill_at_random(6, lookout, scenario, tmp_path, capsys)
+    chosen = [*instants(5, SEED, 1.5), ALL_IN_FORCE]
+    kill_at_random(chosen, lookout, scenario, tmp_path, capsys)
     assert holding(tmp_path, CANARY) == []
 
 
@@ -143,7 +147,29 @@ def test_the_command_is_killed_at_random_instants_and_nothing_is_left(
 def test_the_command_is_killed_at_two_hundred_random_instants_and_nothing_is_left(
     part, lookout, scenario, tmp_path, capsys
 ):
-    kill_at_random(54, lookout, scenario, tmp_path, capsys, seed=SEED + 1 + part)
+    chosen = instants(54, SEED + 1 + part, 1.5)
+    kill_at_random(chosen, lookout, scenario, tmp_path, capsys)
+
+
+@pytest.mark.slow
+def test_the_command_is_killed_at_every_step_and_nothing_is_left(
+    lookout, scenario, tmp_path, capsys
+):
+    words = ("run", scenario, "--plain")
+    with Victim(tmp_path, lookout, words=words) as victim:
+        assert not victim.until(lambda _: False)
+        steps = victim.steps()
+    assert steps >= 25
+    figures = Figures("killed at every step on the tiny processes, lease 1 s")
+
+    def kill(step):
+        with Victim(tmp_path, lookout, words=words) as victim:
+            victim.until(lambda v: v.steps() >= step)
+            struck(victim, ("started", 0.0), figures)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(kill, range(1, steps + 1)))
+    figures.tell(capsys)
 
 
 @pytest.mark.slow
@@ -210,12 +236,11 @@ def test_its_guardian_or_both_are_killed_on_the_local_stack(
             assert victim.until(lambda v, at=instant: v.since(at[0]) >= at[1])
             victim.strike(harness=False, guardian=True)
             assert not victim.until(lambda _: False)
-            ended_s = time.monotonic() - victim.killed_s
-            victim.killed_s += ended_s
-            victim.gone_s = victim.nothing_left()
+            # A harness that was not harmed takes its time: a replica loads its model again.
+            victim.gone_s = victim.nothing_left(bound_s=30)
             record = victim.record()
             assert record.complete and taken_over(record) is not None
-            figures.add(victim, f"the harness mended and ended, within {5 * round(ended_s / 5)} s")
+            figures.add(victim, "the harness mended and ended")
     figures.tell(capsys)
 
 
@@ -284,6 +309,9 @@ def struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures, **w
     with Victim(None, lookout, words=words, home=stack.home, leave=True) as victim:
         assert victim.until(lambda v: v.since("FaultIntended") >= after_s), victim.said()
         victim.strike(**whom)
+        if whom.get("standby"):  # nobody is left to finish the job but the next command
+            done = stack.gameday("heal")
+            assert done.returncode == 0 and "healed" in done.stderr, done
         while left := left_of(victim, stack):
             assert time.monotonic() - victim.killed_s < 10, left
         victim.gone_s = time.monotonic() - victim.killed_s
@@ -303,8 +331,9 @@ def test_a_stack_that_the_run_did_not_start_is_healed_and_never_taken_down(
     assert good.returncode in (0, 3), good
     stack.is_whole(within_s=1)
     figures = Figures("killed on a stack of tiny processes that is not theirs")
-    for after_s in (0.3, 1.7):
-        struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures)
+    struck_on_a_stack_that_stays(stack, lookout, scenario, 0.3, figures)
+    everybody = {"guardian": True, "standby": True}
+    struck_on_a_stack_that_stays(stack, lookout, scenario, 1.7, figures, **everybody)
     figures.tell(capsys)
 
 
