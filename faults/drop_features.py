@@ -2,6 +2,8 @@
 
 A column renamed upstream, a join that finds nothing, an upstream team that turns off a log. The
 service answers every request, in time, with imputed values, and nobody is paged for being wrong.
+They go missing of entities at random (`fraction`), of one segment (`segment: sched_hour`,
+`segment_from: 17`, `segment_to: 20`), or for everybody, the whole column (`mode: absent`).
 Good looks like an alert on the null rate within seconds, a switch to the model that does not need
 the features, and a way back that nobody has to remember.
 """
@@ -10,10 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness import Defence, Evidence, FeedRewritable, FeedRule, Node, Undo, Window, fault, param
+from harness import (
+    Defence,
+    Evidence,
+    FeedRewritable,
+    FeedRule,
+    Node,
+    Segment,
+    Undo,
+    Window,
+    fault,
+    param,
+    prevails,
+    unknown_feature,
+)
 
-IN_FORCE_SHARE = 0.9  # of the entities hit; the rest may have been written just before
-ENOUGH = 5  # entities to look at before believing a share
+ENOUGH = 5  # answers that lacked a feature, before it is believed that a segment was hit
 
 
 @fault
@@ -51,24 +65,31 @@ class DropFeatures:
     )
     mode: Literal["null", "absent"] = param("null", "arrive as null, or not at all")
     salt: str = param("1", "seed of the hash that chooses the entities")
+    segment: str | None = param(
+        None, "hit only entities whose value of this feature lies from segment_from to segment_to"
+    )
+    segment_from: float | None = param(None, "lowest value of the segment")
+    segment_to: float | None = param(
+        None, "highest value of the segment; below segment_from it wraps around, as hours do"
+    )
 
     def __post_init__(self) -> None:
         """Dropping nothing is not a fault."""
         if not self.features:
             raise ValueError("features is empty; name at least one to drop")
+        given = [self.segment, self.segment_from, self.segment_to]
+        if any(one is not None for one in given) and None in given:
+            raise ValueError("a segment needs all of segment, segment_from and segment_to")
 
     @property
     def traffic_share(self) -> float:
-        """The share of requests it can touch, for the limits on the blast radius."""
+        """The largest share of requests it can touch, for the limits on the blast radius."""
         return self.fraction
 
     def refuse(self, target: FeedRewritable) -> str | None:
         """Features that the feed does not carry cannot be dropped."""
-        known = target.feed_features()
-        strange = next((name for name in self.features if name not in known), None)
-        if strange is None:
-            return None
-        return f"the feed carries no feature {strange!r}; it has {', '.join(known)}"
+        named = self.features if self.segment is None else (*self.features, self.segment)
+        return unknown_feature(named, target.feed_features())
 
     async def prepare(self, target: FeedRewritable, nodes: Sequence[Node]) -> Undo:
         """Remember how the feed is routed."""
@@ -82,29 +103,50 @@ class DropFeatures:
 
     async def verify(self, target: FeedRewritable, nodes: Sequence[Node]) -> bool:
         """In force once the store lacks the features of the entities about to be asked for."""
-        share, looked_at = await target.spoilt_share(self._rule())
-        return looked_at >= ENOUGH and share >= IN_FORCE_SHARE
+        return prevails(*await target.spoilt_share(self._rule()))
 
     async def heal(self, target: FeedRewritable, nodes: Sequence[Node], undo: Undo | None) -> None:
         """Route the feed as it was, and have what was spoilt written again."""
         await target.restore_feed(undo["route"] if undo else None)
 
     def evidence(self, before: Window, during: Window) -> Evidence:
-        """The answers themselves say which features they lacked: the masks must show it."""
+        """The answers themselves say which features they lacked: the masks must show it.
+
+        What share of the traffic a segment has depends on the hour, so there they are held against
+        the share of the flights about to be asked for that the store was seen to lack.
+        """
         usual, now = _lacking(before), _lacking(during)
         if usual is None or now is None:
             return Evidence(False, "no answered request says which features it lacked")
-        return Evidence(
-            now - usual >= self.fraction / 2,
-            f"{now:.1%} of answers lacked a feature, {usual:.1%} before; "
-            f"{self.fraction:.1%} of entities were hit",
-        )
+        told = f"{now:.1%} of answers lacked a feature, {usual:.1%} before; "
+        if self.segment is None:
+            because = f"{self.fraction:.1%} of entities were hit"
+            return Evidence(now - usual >= self.fraction / 2, told + because)
+        hit, before_it = _stored_lacking(during), _stored_lacking(before)
+        if hit is None or before_it is None:
+            return Evidence(False, "no probe says what share of the flights was hit")
+        count = round(now * _answers(during))
+        because = f"{hit:.1%} of the flights about to be asked for were hit, {before_it:.1%} before"
+        bit = hit > before_it and now - usual >= (hit - before_it) / 2 and count >= ENOUGH
+        return Evidence(bit, told + because)
 
     def _rule(self) -> FeedRule:
-        return FeedRule(self.features, self.fraction, self.mode, self.salt)
+        segment = None
+        if self.segment and self.segment_from is not None and self.segment_to is not None:
+            segment = Segment(self.segment, self.segment_from, self.segment_to)
+        return FeedRule(self.features, self.fraction, self.mode, self.salt, segment)
 
 
 def _lacking(window: Window) -> float | None:
     masks = window.requests.rows["mask"]
     known = masks[masks >= 0]
     return float((known > 0).mean()) if len(known) else None
+
+
+def _answers(window: Window) -> int:
+    return int((window.requests.rows["mask"] >= 0).sum())
+
+
+def _stored_lacking(window: Window) -> float | None:
+    found = [sample.value for sample in window.samples if sample.probe == "store_lacking"]
+    return sum(found) / len(found) if found else None

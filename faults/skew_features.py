@@ -22,10 +22,9 @@ from harness import (
     Window,
     fault,
     param,
+    prevails,
+    unknown_feature,
 )
-
-IN_FORCE_SHARE = 0.9  # of the entities hit; the rest may have been written just before
-ENOUGH = 5  # entities to look at before believing a share
 
 
 @fault
@@ -88,11 +87,7 @@ class SkewFeatures:
 
     def refuse(self, target: FeedSkewable) -> str | None:
         """Features that the feed does not carry cannot be changed."""
-        known = target.skewable_features()
-        strange = next((name for name in self.features if name not in known), None)
-        if strange is None:
-            return None
-        return f"the feed carries no feature {strange!r}; it has {', '.join(known)}"
+        return unknown_feature(self.features, target.skewable_features())
 
     async def prepare(self, target: FeedSkewable, nodes: Sequence[Node]) -> Undo:
         """Remember how the feed is routed."""
@@ -106,8 +101,7 @@ class SkewFeatures:
 
     async def verify(self, target: FeedSkewable, nodes: Sequence[Node]) -> bool:
         """In force once the store holds wrong values of the entities about to be asked for."""
-        share, looked_at = await target.spoilt_share(self._rule())
-        return looked_at >= ENOUGH and share >= IN_FORCE_SHARE
+        return prevails(*await target.spoilt_share(self._rule()))
 
     async def heal(self, target: FeedSkewable, nodes: Sequence[Node], undo: Undo | None) -> None:
         """Route the feed as it was, and have what was spoilt written again."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from harness.model.analysis import Analysis, Estimate, Finding, Incident, Mark, Measure, Verdict
     from harness.model.defence import Defence, Protects
     from harness.model.environment import inherited
-    from harness.model.feed import SkewMode, SkewRule
+    from harness.model.feed import Segment, SkewMode, SkewRule, prevails, unknown_feature
     from harness.model.plan import Node, Topology
     from harness.model.values import Json, Undo
     from harness.model.window import Window
@@ -90,6 +90,7 @@ __all__ = (
     "RawSeries",
     "Reading",
     "Refused",
+    "Segment",
     "Site",
     "SkewMode",
     "SkewRule",
@@ -106,8 +107,10 @@ __all__ = (
     "feed_rule",
     "inherited",
     "param",
+    "prevails",
     "report",
     "stack",
+    "unknown_feature",
 )
 
 _HOMES = {
@@ -141,7 +144,7 @@ _HOMES = {
     ),
     "harness.model.defence": ("Defence", "Protects"),
     "harness.model.environment": ("inherited",),
-    "harness.model.feed": ("SkewMode", "SkewRule"),
+    "harness.model.feed": ("Segment", "SkewMode", "SkewRule", "prevails", "unknown_feature"),
     "harness.model.plan": ("Node", "Topology"),
     "harness.model.values": ("Json", "Undo"),
     "harness.model.window": ("Window",),

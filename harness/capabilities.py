@@ -7,10 +7,10 @@ stack.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from harness.model.feed import SkewRule, chosen
+from harness.model.feed import Segment, SkewRule, chosen
 from harness.model.plan import Node
 from harness.model.values import Json
 
@@ -32,24 +32,29 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class FeedRule:
-    """How rows of the feature feed are spoilt on their way to the store.
+    """How features go missing from rows of the feature feed on their way to the store.
 
     Which entities are hit is a seeded hash of their id, so that it is the same on every read, in
-    every process and on every stack.
+    every process and on every stack; with a ``segment``, only rows of that segment are.
     """
 
     features: tuple[str, ...]
     fraction: float
     mode: Literal["null", "absent"]
     salt: str
+    segment: Segment | None = None
 
     def hits(self, entity: str) -> bool:
-        """Say whether this entity's row is spoilt."""
+        """Say whether this entity's row is spoilt, provided that its segment is."""
         return chosen(entity, self.fraction, self.salt)
+
+    def within(self, true: Mapping[str, float | None]) -> bool:
+        """Say whether a row, told by its true features, is of the segment that is hit."""
+        return self.segment is None or self.segment.holds(true)
 
     def spoil(self, entity: str, features: Mapping[str, float | None]) -> dict[str, float | None]:
         """Return the row as the store will get it."""
-        if not self.hits(entity):
+        if not (self.hits(entity) and self.within(features)):
             return dict(features)
         if self.mode == "absent":
             return {n: v for n, v in features.items() if n not in self.features}
@@ -58,7 +63,11 @@ class FeedRule:
     def in_force(
         self, entity: str, stored: Mapping[str, object], true: Mapping[str, float | None]
     ) -> bool | None:
-        """Say whether a stored row lacks what this rule takes away, whatever the true one is."""
+        """Say whether a stored row lacks what this rule takes away; ``None`` where the true row is
+        of another segment than the one that is hit.
+        """
+        if not self.within(true):
+            return None
         return all(stored.get(name) is None for name in self.features)
 
     def to_json(self) -> Json:
@@ -68,12 +77,14 @@ class FeedRule:
             "fraction": self.fraction,
             "mode": self.mode,
             "salt": self.salt,
+            "segment": asdict(self.segment) if self.segment else None,
         }
 
     @classmethod
     def from_json(cls, body: Json) -> "FeedRule":
         """Read it back."""
-        return cls(tuple(body["features"]), body["fraction"], body["mode"], body["salt"])
+        segment = Segment(**body["segment"]) if body.get("segment") else None
+        return cls(tuple(body["features"]), body["fraction"], body["mode"], body["salt"], segment)
 
 
 def feed_rule(body: Json) -> FeedRule | SkewRule:

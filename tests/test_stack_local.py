@@ -18,10 +18,12 @@ import pytest
 from faults.drop_features import DropFeatures
 from fixtures.stacks import _binaries, _ports, _settings, _standing
 from fixtures.stacks._interposer import Interposer, spoil
+from fixtures.stacks._offline import true_rows
 from fixtures.stacks._processes import marked
 from fixtures.stacks._settings import Layout, Link
+from fixtures.stacks._store import newest_row, store_of, stored
 from fixtures.stacks.local import FEATURES, Local
-from harness import FeedRewritable, FeedRule, Site, StackError
+from harness import FeedRewritable, FeedRule, Segment, Site, StackError, prevails
 from harness.catalog import Catalog
 from harness.protocols import Served
 
@@ -548,6 +550,45 @@ def test_who_reached_the_stack_before_it_was_broken_mends_it_too(stood):
         await stack.restore_feed(None)
 
     stood.run(play())
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("mode", ["null", "absent"])
+def test_one_segment_loses_its_features_for_real_and_no_other(stood, mode):
+    stack = stood.stack
+    evening = FeedRule(("dep_delay", "month"), 1.0, mode, "1", Segment("sched_hour", 17, 20))
+
+    async def rows():
+        layout = stack._stands.layout
+        async with store_of(layout) as store:
+            first = await newest_row(store, layout.start_row) + 1
+            flights = [f"f{row}" for row in range(first, first + 1000, 5)]  # a whole day
+            entries = await stored(store, flights)
+        true = await true_rows(layout, flights)
+        return [(true[flight], entry) for flight, entry in zip(flights, entries, strict=True)]
+
+    async def play():
+        await stack.rewrite_feed(evening, await stack.feed_route())
+
+        async def in_force():
+            return prevails(*await stack.spoilt_share(evening))
+
+        await until(in_force)
+        spoilt = await rows()
+        await stack.restore_feed(None)
+        assert (await stack.spoilt_share(evening))[0] == 0.0
+        return spoilt, await rows()
+
+    spoilt, mended = stood.run(play())
+    hit = [17 <= true["sched_hour"] <= 20 for true, _ in spoilt]
+    assert 20 < sum(hit) < 100
+    for ours, (true, entry) in zip(hit, spoilt, strict=True):
+        if ours:
+            assert entry.get("dep_delay") is entry.get("month") is None
+            assert ("month" in entry) == (mode == "null") and entry["distance"] is not None
+        else:
+            assert entry == true
+    assert all(entry == true for true, entry in mended)
 
 
 @pytest.mark.stack

@@ -219,9 +219,9 @@ def test_faults_overlap_and_heal_in_any_order(tmp_path, order):
         async with standing(tmp_path) as (stack, whole):
             for broken in BREAKS.values():
                 await broken(stack)
-            now = await stack.fingerprint()
-            assert now["replica-0"] == "dead" and now["replica-1"] == "paused"
-            assert now["route"] != whole["route"]
+            await until(lambda: _state(stack, "replica-0", "dead"))
+            await until(lambda: _state(stack, "replica-1", "paused"))
+            assert (await stack.fingerprint())["route"] != whole["route"]
             for name in order:
                 await HEALS[name](stack)
             assert await stack.fingerprint() == whole

@@ -672,3 +672,18 @@ def test_the_share_of_spoilt_entities_ignores_those_that_are_not_hit() -> None:
         await stack.down()
 
     run(main())
+
+
+@pytest.mark.parametrize("mode", ["null", "absent"])
+def test_only_the_flights_of_a_segment_lack_what_the_feed_dropped_of_it(
+    mode: str, table: GoldenTable
+) -> None:
+    evening = {"segment": "sched_hour", "segment_from": 17, "segment_to": 20, "fraction": 1.0}
+    fault = schemas.build(DropFeatures, evening | {"mode": mode})
+    day = live(SimulatedStack(runbooks=()), fault=fault, at_s=10.0, heal_s=30.0)
+    hours, masks = table.hours[: len(day.answers)], np.array([a.mask for a in day.answers])
+    hit = (day.due_s > day.in_force_s) & (day.due_s < 30.0) & (hours >= 17) & (hours <= 20)
+    assert hit.sum() > 100 and (masks[hit] > 0).all()
+    others = (hours < 17) | (hours > 20)
+    assert others.sum() > 100 and (masks[others] == 0).all()
+    assert day.same_fingerprint and day.firing("FeatureMissing")

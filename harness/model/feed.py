@@ -6,13 +6,16 @@ tell by recomputing whether a stored row is what the rule makes of the true one.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from harness.model.values import Json
 
 SkewMode = Literal["scale", "shift", "stuck", "swap", "recode"]
+
+_IN_FORCE_SHARE: Final = 0.9  # of the entities hit; the rest may have been written just before
+_ENOUGH: Final = 5  # entities to look at before believing a share
 
 
 def chosen(entity: str, fraction: float, salt: str) -> bool:
@@ -22,6 +25,40 @@ def chosen(entity: str, fraction: float, salt: str) -> bool:
     """
     digest = hashlib.blake2b(f"{salt}/{entity}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < fraction * 2**64
+
+
+def prevails(share: float, looked_at: int) -> bool:
+    """Say whether a rule is in force, from what ``FeedRewritable.spoilt_share`` read."""
+    return looked_at >= _ENOUGH and share >= _IN_FORCE_SHARE
+
+
+def unknown_feature(wanted: Sequence[str], known: Sequence[str]) -> str | None:
+    """Say why a feed that carries the ``known`` features cannot be spoilt in those ``wanted``."""
+    strange = next((name for name in wanted if name not in known), None)
+    if strange is None:
+        return None
+    return f"the feed carries no feature {strange!r}; it has {', '.join(known)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The entities whose true value of one feature lies in a range, both ends included.
+
+    A ``low`` above ``high`` wraps around, as hours do: from 22 to 4 is the night.
+    """
+
+    feature: str
+    low: float
+    high: float
+
+    def holds(self, features: Mapping[str, float | None]) -> bool:
+        """Say whether a row is in it; one that lacks the feature is not."""
+        value = features.get(self.feature)
+        if value is None:
+            return False
+        if self.low <= self.high:
+            return self.low <= value <= self.high
+        return value >= self.low or value <= self.high
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faults.drop_features import DropFeatures
 from faults.skew_features import SkewFeatures
-from harness import FeedRule, SkewRule, feed_rule, schema
+from harness import FeedRule, Segment, SkewRule, feed_rule, schema
 
 TRUE = {"a": 2.0, "b": 30.0, "c": -4.0, "hour": 21.0}
 ALL = {"cycle": 24.0, "fraction": 1.0, "salt": "1"}
@@ -60,7 +61,63 @@ def test_the_same_entities_are_hit_as_by_a_rule_that_drops():
     ]
 
 
-@pytest.mark.parametrize("one", [rule("a b", "swap"), FeedRule(("a",), 0.5, "absent", "1")])
+@pytest.mark.parametrize(
+    ("low", "high", "inside", "outside"),
+    [
+        (17, 20, (17.0, 18.5, 20.0), (16.9, 20.1, -17.0)),
+        (22, 4, (22.0, 23.0, 0.0, 4.0), (4.1, 12.0, 21.9)),
+        (3, 3, (3.0,), (2.0, 4.0)),
+    ],
+)
+def test_a_segment_is_a_range_of_one_feature_and_wraps_around(low, high, inside, outside):
+    segment = Segment("hour", low, high)
+    assert all(segment.holds({"hour": value}) for value in inside)
+    assert not any(segment.holds({"hour": value}) for value in outside)
+    assert not segment.holds({"hour": None}) and not segment.holds({"a": 3.0})
+
+
+@pytest.mark.parametrize("mode", ["null", "absent"])
+def test_only_rows_of_the_segment_lose_their_features(mode):
+    evening = FeedRule(("a", "b"), 1.0, mode, "1", Segment("hour", 17, 22))
+    spoilt = evening.spoil("f1", TRUE)
+    assert spoilt == {"c": -4.0, "hour": 21.0} | ({"a": None, "b": None} if mode == "null" else {})
+    assert evening.in_force("f1", spoilt, TRUE) is True
+    assert evening.in_force("f1", TRUE, TRUE) is False
+    morning = TRUE | {"hour": 9.0}
+    assert evening.spoil("f1", morning) == morning
+    assert evening.in_force("f1", morning, morning) is None
+
+
+def test_a_segment_and_a_share_hit_that_share_of_the_segment():
+    half = FeedRule(("a",), 0.5, "null", "1", Segment("hour", 17, 22))
+    rows = [TRUE | {"hour": float(n % 24)} for n in range(2400)]
+    hit = [n for n, row in enumerate(rows) if half.spoil(f"f{n}", row)["a"] is None]
+    assert all(17 <= n % 24 <= 22 for n in hit) and 240 < len(hit) < 360
+
+
+@pytest.mark.parametrize(
+    ("given_params", "says"),
+    [
+        ({"segment": "sched_hour"}, "all of segment, segment_from and segment_to"),
+        ({"segment_from": 3}, "all of segment, segment_from and segment_to"),
+        ({"segment": "sched_hour", "segment_from": 17}, "all of segment"),
+        ({"segment": 7, "segment_from": 1, "segment_to": 2}, "text"),
+        ({"features": []}, "at least one"),
+    ],
+)
+def test_a_drop_that_cannot_be_is_refused(given_params, says):
+    with pytest.raises(schema.ParamError, match=says):
+        schema.build(DropFeatures, given_params)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        rule("a b", "swap"),
+        FeedRule(("a",), 0.5, "absent", "1"),
+        FeedRule(("a",), 1.0, "null", "1", Segment("hour", 17, 20)),
+    ],
+)
 def test_a_rule_travels_as_json(one):
     assert feed_rule(json.loads(json.dumps(one.to_json()))) == one
 
