@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -8,7 +9,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from fixtures.serving import v2
+from fixtures.serving.asgi import DEADLINE, nobody_waits
 from fixtures.serving.balancing import LastInService, Rules
+from fixtures.serving.budget import BudgetSettings
 from fixtures.serving.outliers import OutlierSettings
 from fixtures.serving.replicas import Pool, ReplicaFailure, Scored
 from tests.serving.rig import free_address
@@ -202,3 +205,64 @@ def test_an_ejected_replica_does_not_count_as_another_one_in_service() -> None:
         pool.drain("replica-0", drained=True)
 
     with_pool(body, broken, well)
+
+
+def test_a_call_says_until_when_its_answer_is_of_use() -> None:
+    said: list[float] = []
+
+    async def listening(request: web.Request) -> web.Response:
+        said.append(float(request.headers[DEADLINE]) - time.time())
+        return await well(request)
+
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        await infer(pool)  # the call's own limit, 5 s, comes first
+        await infer(pool, deadline_s=2.0)
+        assert 4.0 < said[0] <= 5.01 and 1.0 < said[1] <= 2.01
+
+    with_pool(body, listening)
+
+
+@pytest.mark.parametrize(
+    ("header", "late"),
+    [(b"1.5", True), (b"99999999999.25", False), (b"soon", False), (None, False)],
+)
+def test_what_nobody_waits_for_is_told_from_the_header(header: bytes | None, late: bool) -> None:
+    headers = [(b"host", b"x")] + ([] if header is None else [(DEADLINE.encode(), header)])
+    assert nobody_waits({"headers": headers}) == late
+
+
+def test_retries_beyond_the_budget_are_not_made_and_are_counted() -> None:
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        answered = 0
+        for _ in range(40):
+            try:
+                await infer(pool)
+                answered += 1
+            except ReplicaFailure as failure:
+                assert failure.answered
+        assert sum(asked.values()) == 40 + 4
+        assert answered == asked["replica-1"] < 40
+
+    rules = Rules("round_robin", ejection=False, breaker=False, budget=BudgetSettings(0.0, 4))
+    with_pool(body, broken, well, rules=rules)
+
+
+def test_when_the_breakers_of_all_are_open_the_caller_is_told_at_once() -> None:
+    now_s = 0.0
+
+    async def body(pool: Pool, asked: dict[str, int]) -> None:
+        nonlocal now_s
+        for _ in range(10):
+            with pytest.raises(ReplicaFailure):
+                await infer(pool)
+        before = dict(asked)
+        with pytest.raises(ReplicaFailure) as caught:
+            await infer(pool)
+        assert asked == before and caught.value.answered
+        pool.refresh()
+        now_s = 2.5
+        with pytest.raises(ReplicaFailure):
+            await infer(pool)
+        assert asked != before, "on trial"
+
+    with_pool(body, broken, broken, clock=lambda: now_s, rules=Rules(ejection=False))

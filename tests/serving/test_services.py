@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,11 +278,24 @@ def test_doors_are_kept_and_wrong_requests_answered_as_the_protocol_says(stack: 
         got, _, answer = call("POST", where, path, body)
         assert (got, path) == (status, path)
         assert path.endswith("nope/infer") and where == gateway or "error" in answer
+    _what_nobody_waits_for_is_not_scored(replica)
     assert call("GET", replica, "/v2/models")[2] == {"models": ["champion", "baseline"]}
     assert call("GET", replica, "/v2/models/champion/ready")[0] == 200
     assert call("GET", stack.at("feed"), "/v1/features?after=x")[0] == 400
     last = call("GET", stack.at("feed"), "/v1/features?after=327343&limit=9")[2]
     assert last["end"] is True and len(last["rows"]) < 9
+
+
+def _what_nobody_waits_for_is_not_scored(replica: str) -> None:
+    url = f"http://{replica}/v2/models/champion/infer"
+    for until_s, status in ((time.time() - 5, 504), (time.time() + 60, 400)):
+        request = urllib.request.Request(url, data=b"{}", headers={"x-deadline-s": str(until_s)})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        assert caught.value.code == status
+        caught.value.close()
+    expired = {"model": "champion", "outcome": "expired"}
+    assert metric(replica, "model_server_requests_total", **expired) == 1
 
 
 def test_every_service_ends_cleanly_on_sigterm(stack: Stack) -> None:
