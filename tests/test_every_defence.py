@@ -36,7 +36,8 @@ def ablated(path, parent):
     study = dataclasses.replace(study_of(source, stack, ()), id=f"{path.stem}-ablation")
     while (without := next_removal(study, several.removals)) is not None:
         run = f"run-{len(study.members)}"
-        _, record = play(path, parent, run=run, **stack.without(without))
+        settings = {**source.scenario.stack_params, **stack.without(without)}
+        _, record = play(path, parent, run=run, **settings)
         study = dataclasses.replace(study, members=(*study.members, Member(run, without)))
         several.add(study, judged(record, CATALOG))
     return study, several.judge(study), source.scenario
