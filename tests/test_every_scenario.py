@@ -10,7 +10,7 @@ from harness.model.analysis import Verdict
 from harness.model.scenario import ExpectMark
 from harness.run import folder as folders
 from tests.conftest import CATALOG, SCENARIOS, gameday, read_scenario
-from tests.playing import judged, play
+from tests.playing import play
 
 
 def names(path):
@@ -109,20 +109,6 @@ def expected(path, mark):
 def alerts(path):
     """The alerts that a scenario says detect its faults."""
     return sorted({e.by["alertname"] for e in expected(path, "detected") if "alertname" in e.by})
-
-
-@pytest.mark.parametrize("path", [p for p in SCENARIOS if expected(p, "mitigated")], ids=names)
-def test_without_the_runbook_it_does_not_pass(path, tmp_path):
-    analysis = judged(path, tmp_path, runbooks=[])
-    assert analysis.verdict is not Verdict.PASS
-    assert any(i.outcome == "detected, unmitigated" for i in analysis.incidents)
-
-
-@pytest.mark.parametrize("path", [p for p in SCENARIOS if alerts(p)], ids=names)
-def test_without_the_alert_rule_detection_is_missing_and_it_does_not_pass(path, tmp_path):
-    analysis = judged(path, tmp_path, alerts_off=alerts(path))
-    assert analysis.verdict is not Verdict.PASS
-    assert all(i.ttd is None or i.ttd.censored for i in analysis.incidents)
 
 
 def test_every_scenario_that_breaks_something_says_how_it_is_detected():

@@ -12,7 +12,7 @@ from harness.run import folder as folders
 from tests.conftest import CATALOG, ROOT
 
 CORE = ROOT / "scenarios" / "core"
-SHORT = (CORE / "kill_replica.yaml").read_text("utf-8")
+SHORT = (CORE / "pause_replica.yaml").read_text("utf-8")
 
 
 @pytest.fixture
@@ -62,9 +62,26 @@ def test_only_one_defence_and_what_does_not_pass_whole(short, home, capsys):
     code, out, _ = called(capsys, *less, "--only", "replicas")
     assert code == 0 and "replicas bears load" in out
     assert len(list((home / "runs").glob("*/events.jsonl"))) == 2
+    gone_or_elsewhere(home, capsys)
     code, out, _ = called(capsys, *less, "--set", "alerts_off=TargetDown")
     assert code == 3 and "does not pass whole" in out
     assert len(list((home / "runs").glob("*/events.jsonl"))) == 3
+
+
+def gone_or_elsewhere(home, capsys):
+    """A study whose run is gone, or points out of the folder, is refused."""
+    (folder,) = (home / "runs").glob("*-ablation-*")
+    whole = (folder / "study.json").read_text()
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere" / "events.jsonl").write_text("")
+    for run in ("../elsewhere", "20260101T000000Z-gone-000000"):
+        body = json.loads(whole)
+        body["members"][0]["run"] = run
+        (folder / "study.json").write_text(json.dumps(body))
+        code, _, err = called(capsys, "report", folder.name)
+        assert code == 2 and "is no run beside" in err
+    (folder / "study.json").write_text("{")
+    assert called(capsys, "report", folder.name)[0] == 2
 
 
 def test_ctrl_c_tells_what_was_found_so_far(short, home, capsys, monkeypatch):
@@ -140,21 +157,6 @@ def test_a_severity_takes_the_place_of_what_it_sets_and_of_nothing_else():
     assert "# all of them" in changed and changed.splitlines()[0] == text.splitlines()[0]
     before, after = parse_scenario(text, CATALOG), parse_scenario(changed, CATALOG)
     assert before.expect == after.expect and before.phases_s == after.phases_s
-
-
-def test_a_study_whose_run_is_gone_or_points_elsewhere_is_refused(short, home, capsys):
-    called(capsys, "ablate", short, "--stack", "simulated", "--only", "replicas", "--quiet")
-    (folder,) = (home / "runs").glob("*-ablation-*")
-    body = json.loads((folder / "study.json").read_text())
-    (home / "elsewhere").mkdir()
-    (home / "elsewhere" / "events.jsonl").write_text("")
-    for run in ("../elsewhere", "20260101T000000Z-gone-000000"):
-        body["members"][0]["run"] = run
-        (folder / "study.json").write_text(json.dumps(body))
-        code, _, err = called(capsys, "report", folder.name)
-        assert code == 2 and "is no run beside" in err
-    (folder / "study.json").write_text("{")
-    assert called(capsys, "report", folder.name)[0] == 2
 
 
 def test_settings_of_a_source_are_checked():
