@@ -108,7 +108,7 @@ def test_the_same_run_falls_the_same_and_so_does_its_record(tables, tmp_path):
 @pytest.mark.timeout(ABLATE_WITHIN_S + 60)
 @pytest.mark.parametrize("path", BREAKING, ids=lambda p: p.stem)
 def test_a_defence_of_it_bears_load_on_real_processes(path, tables, home):
-    """One that does on virtual time, and no alert: that a missing one is missed surprises nobody."""
+    """One that does on virtual time; no alert, for that one is missed surprises nobody."""
     bearing = [
         r.defence.name for r in tables(path)[1].ablation.rows if r.standing == "load-bearing"
     ]
