@@ -210,12 +210,11 @@ def test_its_guardian_or_both_are_killed_on_the_local_stack(
             assert victim.until(lambda v, at=instant: v.since(at[0]) >= at[1])
             victim.strike(harness=False, guardian=True)
             assert not victim.until(lambda _: False)
-            ended_s = time.monotonic() - victim.killed_s
-            victim.killed_s += ended_s
-            victim.gone_s = victim.nothing_left()
+            # A harness that was not harmed takes its time: a replica loads its model again.
+            victim.gone_s = victim.nothing_left(bound_s=30)
             record = victim.record()
             assert record.complete and taken_over(record) is not None
-            figures.add(victim, f"the harness mended and ended, within {5 * round(ended_s / 5)} s")
+            figures.add(victim, "the harness mended and ended")
     figures.tell(capsys)
 
 
