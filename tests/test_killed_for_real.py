@@ -147,6 +147,27 @@ def test_the_command_is_killed_at_two_hundred_random_instants_and_nothing_is_lef
 
 
 @pytest.mark.slow
+def test_the_command_is_killed_at_every_step_and_nothing_is_left(
+    lookout, scenario, tmp_path, capsys
+):
+    words = ("run", scenario, "--plain")
+    with Victim(tmp_path, lookout, words=words) as victim:
+        assert not victim.until(lambda _: False)
+        steps = victim.steps()
+    assert steps >= 25
+    figures = Figures("killed at every step on the tiny processes, lease 1 s")
+
+    def kill(step):
+        with Victim(tmp_path, lookout, words=words) as victim:
+            victim.until(lambda v: v.steps() >= step)
+            struck(victim, ("started", 0.0), figures)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(kill, range(1, steps + 1)))
+    figures.tell(capsys)
+
+
+@pytest.mark.slow
 def test_without_the_guardian_the_command_leaves_all_of_it_behind(lookout, scenario, tmp_path):
     words = ("run", scenario, "--plain")
     with Victim(tmp_path, lookout, on=False, words=words) as victim:
@@ -283,6 +304,9 @@ def struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures, **w
     with Victim(None, lookout, words=words, home=stack.home, leave=True) as victim:
         assert victim.until(lambda v: v.since("FaultIntended") >= after_s), victim.said()
         victim.strike(**whom)
+        if whom.get("standby"):  # nobody is left to finish the job but the next command
+            done = stack.gameday("heal")
+            assert done.returncode == 0 and "healed" in done.stderr, done
         while left := left_of(victim, stack):
             assert time.monotonic() - victim.killed_s < 10, left
         victim.gone_s = time.monotonic() - victim.killed_s
@@ -302,8 +326,9 @@ def test_a_stack_that_the_run_did_not_start_is_healed_and_never_taken_down(
     assert good.returncode in (0, 3), good
     stack.is_whole(within_s=1)
     figures = Figures("killed on a stack of tiny processes that is not theirs")
-    for after_s in (0.3, 1.7):
-        struck_on_a_stack_that_stays(stack, lookout, scenario, after_s, figures)
+    struck_on_a_stack_that_stays(stack, lookout, scenario, 0.3, figures)
+    everybody = {"guardian": True, "standby": True}
+    struck_on_a_stack_that_stays(stack, lookout, scenario, 1.7, figures, **everybody)
     figures.tell(capsys)
 
 
