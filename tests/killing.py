@@ -82,7 +82,7 @@ stack: processes
 slo: quick
 seed: 1
 load: {arrivals: poisson, rate: 20/s}
-phases: {warmup: 1s, baseline: 5s, fault: 5s, recovery: 3s}
+phases: {warmup: 2s, baseline: 6s, fault: 5s, recovery: 3s}
 hold: 1s
 faults:
   - drop_features: {severity: 5}
