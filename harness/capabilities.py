@@ -221,6 +221,62 @@ class Ticketing(Protocol):
         """Close one. Raises ``ValueError`` when there is no such open ticket."""
 
 
+CacheMode = Literal["bit_flip", "wrong_entity", "stale_fresh", "flush"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """What a broken writer does to the prediction cache, and to which entities' entries.
+
+    ``bit_flip``: the bit that holds the answer is flipped. ``wrong_entity``: another entity's entry
+    lies under the key. ``stale_fresh``: an answer from features long gone, whole by every check,
+    with the time of now. ``flush``: entries are deleted as they come.
+    """
+
+    mode: CacheMode
+    fraction: float
+    salt: str
+
+    def hits(self, entity: str) -> bool:
+        """Say whether this entity's entry is spoilt."""
+        return chosen(entity, self.fraction, self.salt)
+
+    def to_json(self) -> Json:
+        """Carry it to another process."""
+        return {"mode": self.mode, "fraction": self.fraction, "salt": self.salt}
+
+    @classmethod
+    def from_json(cls, body: Json) -> "CacheRule":
+        """Read it back."""
+        return cls(body["mode"], body["fraction"], body["salt"])
+
+
+@runtime_checkable
+class CacheCorruptible(Protocol):
+    """Answers are cached where another writer than the gateway can write, too."""
+
+    async def cache_permit(self) -> Json:
+        """Return the permit that ``corrupt_cache`` asks for; only reads. Mending voids it."""
+
+    async def corrupt_cache(self, rule: CacheRule, permit: Json) -> None:
+        """Keep writing entries by ``rule``, over what the gateway writes, until it is mended.
+
+        Returns before that has begun, so that the instant when it does can be seen.
+
+        What does this holds a lease of its own: without the harness it stops and deletes them.
+        """
+
+    async def mend_cache(self) -> None:
+        """Void every permit, stop what corrupts the cache, and delete every entry that fails
+        recomputation. Does nothing to a healthy cache.
+        """
+
+    async def corrupted_share(self, rule: CacheRule) -> tuple[float, int]:
+        """Read the cache: of the entries about to be used that ``rule`` hits, the share that fails
+        recomputation (that is gone, for a flush), and how many were looked at.
+        """
+
+
 @runtime_checkable
 class Killable(Protocol):
     """Nodes are processes that can be killed without warning, and started again."""

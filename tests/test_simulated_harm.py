@@ -106,7 +106,7 @@ def test_a_replica_paused_for_half_of_every_second_is_slow_and_raises_no_alert()
 
 def test_with_every_replica_dead_the_cache_and_the_rule_answer():
     async def main():
-        stack, _ = await up()
+        stack, _ = await up(cache="fallback")
         await ask(stack, 0, 10)
         await stack.kill(BOTH, await stack.killable(BOTH))
         answers, _ = await ask(stack, 5, 15)

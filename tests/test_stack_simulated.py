@@ -456,7 +456,7 @@ def test_more_requests_than_fit_are_refused_and_counted() -> None:
 
 def test_a_slow_store_falls_back_to_the_baseline_and_a_slow_replica_is_left_out() -> None:
     async def main() -> None:
-        stack = SimulatedStack()
+        stack = SimulatedStack(cache="fallback")
         await stack.up(Site(""))
         assert stack._plant is not None
         store, (first, second) = stack._plant.store, stack._plant.pool.replicas

@@ -5,11 +5,13 @@ from typing import Any, cast
 
 import pytest
 
+from fixtures.serving.cache import CacheRules, PredictionCache
 from fixtures.serving.decision import MASK_UNKNOWN, Answer, Ask, Decider, hash_of
+from fixtures.serving.entries import Cached
 from fixtures.serving.features import ALL_MISSING, FEATURES, request_vector
 from fixtures.serving.flights import Carried
 from fixtures.serving.replicas import Pool, ReplicaFailure, Scored
-from fixtures.serving.store import Cached, Entry, OnlineStore, StoreUnavailable
+from fixtures.serving.store import Entry, OnlineStore, StoreUnavailable
 from fixtures.serving.switches import Switches
 
 MEANS = [float(number) for number in range(9)]
@@ -22,8 +24,6 @@ class FakeStore:
     """Stands in for ``OnlineStore``."""
 
     entry: Entry | None = None
-    cache: Cached | None = None
-    cache_reads: list[tuple[str, str]] = field(default_factory=list)
     hangs: bool = False
 
     async def read(self, flight: str) -> Entry:
@@ -33,9 +33,27 @@ class FakeStore:
             raise StoreUnavailable("timeout")
         return self.entry
 
-    async def cached(self, flight: str, version: str) -> Cached | None:
-        self.cache_reads.append((flight, version))
-        return self.cache
+
+@dataclass
+class FakeCache:
+    """Stands in for ``PredictionCache``: what it holds is fresh, or only good for want of better.
+
+    Reads are (whether a fresh answer was wanted, flight, version).
+    """
+
+    fresh: Cached | None = None
+    older: Cached | None = None
+    bypassed: bool = False
+    rules: CacheRules = CacheRules(first=True, checksums=True, max_age_s=15.0, keep_s=30)
+    reads: list[tuple[bool, str, str]] = field(default_factory=list)
+
+    async def first(self, flight: str, version: str) -> Cached | None:
+        self.reads.append((True, flight, version))
+        return self.fresh
+
+    async def instead(self, flight: str, version: str) -> Cached | None:
+        self.reads.append((False, flight, version))
+        return self.older
 
 
 @dataclass
@@ -50,6 +68,7 @@ class FakePool:
         self, model: str, vector: Sequence[float], identity: str, *, deadline_s: float
     ) -> Scored:
         self.vectors.append(vector)
+        await asyncio.sleep(0)  # a call takes time: others come meanwhile
         if model not in self.scores:
             raise ReplicaFailure(self.reason)
         return Scored("replica-0", f"{model}-v2", self.scores[model] >= 0.5, self.scores[model])
@@ -64,14 +83,28 @@ def decide(
     *,
     route: Any = "champion",
     carried: Carried = LATE,
+    cache: FakeCache | None = None,
     **set_: Any,
 ) -> Answer:
-    decider = Decider(
+    ask = Ask("r-1", "f7", 7, "web", carried)
+    return asyncio.run(decider(store, pool, route=route, cache=cache, **set_).decide(ask, 1e9))
+
+
+def decider(
+    store: FakeStore,
+    pool: FakePool,
+    *,
+    route: Any = "champion",
+    cache: FakeCache | None = None,
+    coalesce: bool = True,
+    **set_: Any,
+) -> Decider:
+    return Decider(
         *(cast(OnlineStore, store), cast(Pool, pool), Switches(route, 0.0, **set_), MEANS, "v1"),
         shadow_read_s=0.05,
+        cache=cast(PredictionCache, cache or FakeCache()),
+        coalesce=coalesce,
     )
-    ask = Ask("r-1", "f7", 7, "web", carried)
-    return asyncio.run(decider.decide(ask, 1e9))
 
 
 def test_the_champion_answers_from_the_store() -> None:
@@ -99,11 +132,65 @@ def test_a_flight_the_store_does_not_know_is_imputed_altogether() -> None:
 
 
 def test_a_failed_read_falls_back_to_the_cache_first() -> None:
-    store = FakeStore(None, Cached(True, 0.9, "v1"))
-    answer = decide(store, FakePool(BOTH))
+    cache = FakeCache(older=Cached("f7", "v1", True, 0.9, 0.0))
+    answer = decide(FakeStore(None), FakePool(BOTH), cache=cache)
     assert (answer.model, answer.version, answer.node) == ("champion", "v1", "gateway")
     assert (answer.fallback, answer.late, answer.mask) == ("cache", True, MASK_UNKNOWN)
-    assert store.cache_reads == [("f7", "v1")]
+    assert cache.reads == [(True, "f7", "v1"), (False, "f7", "v1")]
+    assert not answer.worth_keeping
+
+
+def test_a_fresh_cached_answer_needs_neither_store_nor_models_and_is_no_fallback() -> None:
+    cache = FakeCache(fresh=Cached("f7", "v1", True, 0.9, 0.0))
+    pool = FakePool({})
+    answer = decide(FakeStore(None), pool, cache=cache)
+    assert (answer.model, answer.version, answer.node) == ("champion", "v1", "gateway")
+    assert (answer.cache, answer.fallback, answer.late, answer.score) == ("hit", "none", True, 0.9)
+    assert pool.vectors == []
+    assert not answer.worth_keeping, "or it would never grow old"
+
+
+def test_of_callers_who_ask_the_same_at_the_same_time_one_computes_for_all() -> None:
+    calls = {True: 1, False: 5}
+    for coalesce, computed in calls.items():
+        pool = FakePool(BOTH)
+        gateway = decider(FakeStore(Entry(FRESH, 0.5)), pool, coalesce=coalesce)
+
+        async def all_at_once(gateway: Decider = gateway) -> list[Answer]:
+            asks = [Ask(f"r-{n}", "f7", 7, "web", LATE) for n in range(5)]
+            return await asyncio.gather(*(gateway.decide(ask, 1e9) for ask in asks))
+
+        answers = asyncio.run(all_at_once())
+        assert {(a.model, a.late, a.score) for a in answers} == {("champion", False, 0.25)}
+        assert len(pool.vectors) == computed
+        assert [a.worth_keeping for a in answers] == [n < computed for n in range(5)]
+
+
+def test_callers_who_say_something_else_about_a_flight_are_not_told_the_same() -> None:
+    """Where the models fail, the rule goes by what the caller says."""
+    gateway = decider(FakeStore(None), FakePool({}))
+
+    async def at_once() -> list[Answer]:
+        asks = [Ask("r-1", "f7", 7, "web", LATE), Ask("r-2", "f7", 7, "web", EARLY)]
+        return await asyncio.gather(*(gateway.decide(ask, 1e9) for ask in asks))
+
+    assert [answer.late for answer in asyncio.run(at_once())] == [True, False]
+
+
+def test_an_answer_from_features_with_gaps_is_not_kept() -> None:
+    whole = decide(FakeStore(Entry(FRESH, 0.5)), FakePool(BOTH))
+    gap = decide(FakeStore(Entry(dict(FRESH) | {"dep_delay": None}, 0.5)), FakePool(BOTH))
+    assert whole.worth_keeping and not gap.worth_keeping
+    assert whole.cache == gap.cache == "miss"
+
+
+def test_an_opinion_is_given_only_on_whole_features_and_by_the_champion() -> None:
+    whole, gap = FakeStore(Entry(FRESH, 0.5)), FakeStore(Entry({"dep_delay": 1.0}, 0.5))
+    given = asyncio.run(decider(whole, FakePool(BOTH)).opinion("f7"))
+    assert given is not None and (given.late, given.score) == (False, 0.25)
+    assert asyncio.run(decider(gap, FakePool(BOTH)).opinion("f7")) is None
+    assert asyncio.run(decider(whole, FakePool({})).opinion("f7")) is None
+    assert asyncio.run(decider(FakeStore(None), FakePool(BOTH)).opinion("f7")) is None
 
 
 def test_a_failed_read_falls_back_to_the_baseline_on_what_the_request_carries() -> None:
@@ -145,10 +232,11 @@ def test_a_route_to_the_baseline_does_not_wait_for_a_store_that_hangs() -> None:
 
 
 def test_a_route_to_the_baseline_never_falls_back_to_the_champions_cache() -> None:
-    store = FakeStore(Entry(FRESH, 0.5), Cached(False, 0.1, "v1"))
-    answer = decide(store, FakePool({}), route="baseline")
+    found = Cached("f7", "v1", False, 0.1, 0.0)
+    cache = FakeCache(found, found)
+    answer = decide(FakeStore(Entry(FRESH, 0.5)), FakePool({}), route="baseline", cache=cache)
     assert (answer.model, answer.fallback, answer.mask) == ("rule", "rule", 0)
-    assert store.cache_reads == []
+    assert cache.reads == []
 
 
 def test_a_disabled_feature_is_filled_in_and_the_mask_still_tells_what_the_store_holds() -> None:
@@ -158,6 +246,15 @@ def test_a_disabled_feature_is_filled_in_and_the_mask_still_tells_what_the_store
     assert (answer.model, answer.mask, answer.read) == ("champion", 0, FRESH)
     answer = decide(FakeStore(Entry(FRESH | {"month": None}, 0.5)), pool, disabled=1)
     assert answer.mask == 1 << 3
+
+
+def test_while_a_feature_is_disabled_nothing_comes_from_the_cache_or_goes_there() -> None:
+    cache = FakeCache(fresh=Cached("f7", "v1", True, 0.9, 0.0))
+    answer = decide(FakeStore(Entry(FRESH, 0.5)), FakePool(BOTH), cache=cache, disabled=1)
+    assert (answer.cache, answer.node, answer.mask) == ("apart", "replica-0", 0)
+    assert not answer.worth_keeping
+    gateway = decider(FakeStore(Entry(FRESH, 0.5)), FakePool(BOTH), disabled=1)
+    assert asyncio.run(gateway.opinion("f7")) is None
 
 
 def test_with_the_models_cut_off_the_rule_answers_and_none_is_asked() -> None:

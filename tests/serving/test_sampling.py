@@ -183,3 +183,15 @@ def test_an_answer_that_tells_no_features_is_no_sample() -> None:
         assert figure(registry, "feature_samples") == 0
 
     with_feed(main)
+
+
+def test_a_flight_that_is_asked_about_again_is_compared_again_and_sampled_once() -> None:
+    async def main(feed: Pipeline, watch: Sampling, registry: CollectorRegistry) -> None:
+        for _ in range(3):
+            for case in range(COUNT):
+                watch.add(served(case, 10.0))
+        await until(lambda: watch._window.figures(11.0).compared == 3 * COUNT)
+        watch.refresh(11.0)
+        assert figure(registry, "feature_samples") == COUNT
+
+    with_feed(main)

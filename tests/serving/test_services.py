@@ -1,6 +1,8 @@
 """The real services as real processes, on real flights: healthy, and losing parts."""
 
+import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import redis
 
 from fixtures.serving import flights, replay
+from fixtures.serving.entries import decode, encode, prediction_key
 from fixtures.serving.features import FEATURES
 from tests.serving.rig import ROOT, TOKEN, Rig, call, eventually, metric, rig, trained, whole_stack
 
@@ -66,8 +69,8 @@ def test_a_healthy_stack_gives_the_golden_answers_and_says_how(stack: Stack) -> 
         status, headers, body = stack.ask(number)
         assert (status, body["id"], headers["x-request-id"]) == (200, f"r-{number}", f"r-{number}")
         assert headers["x-served-by"] in ("replica-0", "replica-1")
-        said = [headers[f"x-{name}"] for name in ("model", "fallback", "feature-mask")]
-        assert said == ["champion", "none", "0"]
+        said = [headers[f"x-{name}"] for name in ("model", "fallback", "feature-mask", "cache")]
+        assert said == ["champion", "none", "0", "miss"]
         assert headers["x-model-version"] == body["model_version"]
         late, score = (output["data"][0] for output in body["outputs"])
         right += late == bool(stack.cases.golden[number])
@@ -88,7 +91,8 @@ def _one_event_a_request(stack: Stack) -> None:
     assert len({event["hash"] for event in events}) > COUNT // 2
     assert all(0 <= event["age_s"] < 30 for event in events)
     event = events[-1]
-    assert stack.store.get(f"prediction:{event['flight_id']}:{event['version']}") is not None
+    key = prediction_key(0, event["flight_id"], event["version"])
+    assert decode(stack.store.get(key)).late == event["late"]
 
 
 def _metrics_follow(stack: Stack) -> None:
@@ -130,14 +134,55 @@ def test_a_killed_replica_fails_no_request_and_a_lost_store_falls_back(stack: St
 
 def test_cached_answers_are_given_while_all_replicas_are_gone(stack: Stack) -> None:
     version = stack.ask(0)[1]["x-model-version"]
-    key = f"prediction:f{stack.cases.rows[0]}:{version}"
+    key = prediction_key(0, f"f{stack.cases.rows[0]}", version)
     eventually(lambda: stack.store.exists(key), "the answer is cached")
     for name in ("replica-0", "replica-1"):
         stack.rig.kill(name)
     status, headers, body = stack.ask(0)
-    assert (status, headers["x-model"], headers["x-fallback"]) == (200, "champion", "cache")
+    said = [headers[f"x-{name}"] for name in ("model", "fallback", "cache", "served-by")]
+    assert (status, *said) == (200, "champion", "none", "hit", "gateway")
     assert body["outputs"][0]["data"][0] == bool(stack.cases.golden[0])
     assert stack.ask(1)[1]["x-fallback"] == "rule"
+    # Too old for a first answer, and still better than the rule.
+    old = dataclasses.replace(decode(stack.store.get(key)), written_at_s=time.time() - 20)
+    stack.store.set(key, encode(old), ex=30)
+    _, headers, _ = stack.ask(0)
+    assert [headers[f"x-{name}"] for name in ("fallback", "cache")] == ["cache", "miss"]
+
+
+def test_the_cache_does_what_operators_say_and_believes_no_entry_of_another_flight(
+    stack: Stack,
+) -> None:
+    gateway, version = stack.at("gateway"), stack.ask(0)[1]["x-model-version"]
+    key, other = (prediction_key(0, f"f{stack.cases.rows[n]}", version) for n in (0, 1))
+
+    def operate(method: str, path: str, **body: object) -> dict[str, Any]:
+        told = body | {"who": "somebody", "why": "to see"}
+        assert call(method, gateway, path, told)[0] == 401
+        assert call(method, gateway, path, body, token=TOKEN)[0] == 400, "it must say why"
+        status, _, said = call(method, gateway, path, told, token=TOKEN)
+        assert status == 200, said
+        return dict(said)
+
+    eventually(lambda: stack.store.exists(key), "the answer is cached")
+    assert stack.ask(0)[1]["x-cache"] == "hit"
+    stack.store.set(other, stack.store.get(key))
+    assert stack.ask(1)[1]["x-cache"] == "miss"
+    assert metric(gateway, "gateway_cache_reads_total", outcome="wrong_entity") == 1
+    assert operate("PUT", "/admin/cache", bypassed=True)["bypassed"] is True
+    assert stack.ask(0)[1]["x-cache"] == "bypass"
+    assert operate("PUT", "/admin/cache", bypassed=False)["bypassed"] is False
+    assert stack.ask(0)[1]["x-cache"] == "hit"
+    assert operate("POST", "/admin/cache/invalidate")["epoch"] == 1
+    assert stack.ask(0)[1]["x-cache"] == "miss"
+    stack.store.delete(prediction_key(1, f"f{stack.cases.rows[0]}", version))
+    operate("POST", "/admin/cache/rewarm")
+    keys = [prediction_key(1, f"f{stack.cases.rows[n]}", version) for n in (0, 1)]
+    eventually(lambda: stack.store.exists(*keys) == 2, "both flights are warm")
+    assert stack.ask(0)[1]["x-cache"] == stack.ask(1)[1]["x-cache"] == "hit"
+    materializer = stack.at("materializer")
+    status, _, said = call("POST", materializer, "/v1/backfill", {}, token=TOKEN)
+    assert (status, said) == (200, {"rows": 256 + 1_500})
 
 
 def test_an_alert_routes_to_the_baseline_and_back(stack: Stack) -> None:

@@ -72,8 +72,9 @@ def test_the_score_shift_is_against_the_same_hour_and_of_the_champion_alone() ->
 
 def test_quality_is_held_against_the_rule_on_the_same_flights() -> None:
     window = QualityWindow(10.0, min_labels=3, min_late=2)
-    for late, rule, label in ((True, True, True), (True, False, False), (False, False, True)):
-        window.add(1.0, served(late=late, rule=rule), label)
+    answers = ((True, True, True), (True, False, False), (False, False, True))
+    for number, (late, rule, label) in enumerate(answers):
+        window.add(1.0, served(flight=f"f{number}", late=late, rule=rule), label)
     figures = window.figures(2.0)
     assert figures.labels == 3
     assert figures.accuracy == pytest.approx(1 / 3)
@@ -84,13 +85,13 @@ def test_quality_is_held_against_the_rule_on_the_same_flights() -> None:
 
 def test_calibration_is_of_the_champion_alone_and_unknown_with_too_few() -> None:
     window = QualityWindow(10.0, min_labels=4, min_late=1)
-    for score, label in ((0.9, True), (0.9, False), (0.1, False)):
-        window.add(1.0, served(score=score), label)
-    window.add(1.0, served(score=0.95, model="baseline"), False)
+    for number, (score, label) in enumerate(((0.9, True), (0.9, False), (0.1, False))):
+        window.add(1.0, served(flight=f"f{number}", score=score), label)
+    window.add(1.0, served(flight="f3", score=0.95, model="baseline"), False)
     figures = window.figures(2.0)
     assert figures.labels == 4 and figures.calibrated == 3
     assert math.isnan(figures.calibration_error) and math.isnan(figures.calibration_gap)
-    window.add(1.0, served(score=0.1), False)
+    window.add(1.0, served(flight="f4", score=0.1), False)
     figures = window.figures(2.0)
     # half of the four are in the bin of 0.9, off by 0.4, the others off by 0.1
     assert figures.calibration_error == pytest.approx(0.25)
@@ -98,11 +99,19 @@ def test_calibration_is_of_the_champion_alone_and_unknown_with_too_few() -> None
     assert figures.calibrated == 4 and window.figures(11.5).calibrated == 0
 
 
+def test_a_flight_that_is_asked_about_again_counts_once_with_its_last_answer() -> None:
+    window = QualityWindow(10.0, min_labels=1, min_late=1)
+    for late in (True, True, False):
+        window.add(1.0, served(late=late), True)
+    figures = window.figures(2.0)
+    assert (figures.labels, figures.accuracy, figures.recall) == (1, 0.0, 0.0)
+
+
 def test_recall_is_unknown_with_too_few_late_flights() -> None:
     window = QualityWindow(10.0, min_labels=1, min_late=2)
     window.add(1.0, served(late=False, rule=True), True)
     assert math.isnan(window.figures(2.0).recall)
-    window.add(1.0, served(late=False, rule=True), True)
+    window.add(1.0, served(flight="f2", late=False, rule=True), True)
     assert (window.figures(2.0).recall, window.figures(2.0).recall_reference) == (0.0, 1.0)
 
 
