@@ -25,15 +25,20 @@ RUN_WITHIN_S = 240
 STOP_WITHIN_S = 60
 
 
+def command_line(pid):
+    """What a process was started with; nothing once it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def processes_of(home):
     """Every process whose command line names the place where this test's runs live."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                line = file.read().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
+        line = command_line(pid)
         if str(home) in line and int(pid) != os.getpid():
             found.append(line.strip())
     return found
@@ -131,6 +136,34 @@ def quiet(home, *more):
     assert record.actions == () and all(is_dead_man(a.labels) for a in record.alerts)
     assert len(beats(record)) > 20 and silences(record) == []
     return record
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * RUN_WITHIN_S)
+def test_a_placebo_whose_alertmanager_dies_half_way_was_not_quiet_but_deaf(home):
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", CORE / "placebo.yaml", "--plain"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "GAMEDAY_HOME": str(home)},
+    )  # fmt: skip
+    try:
+        next(line for line in child.stdout if "gate passed" in line)
+        (pid,) = (
+            int(pid)
+            for pid in filter(str.isdigit, os.listdir("/proc"))
+            if str(home) in (line := command_line(pid)) and "alertmanager" in line.split(" ")[0]
+        )
+        os.kill(pid, signal.SIGKILL)
+        child.stdout.read()
+        assert child.wait(RUN_WITHIN_S) == 3
+    finally:
+        child.kill()
+        child.communicate()
+    analysis = judge(folders.read(folders.find("last")), CATALOG)
+    found = {f.check: f for f in analysis.findings}
+    assert found["no alerts"].verdict is Verdict.UNKNOWN, found
+    assert "the alerting was not heard from" in found["no alerts"].because
+    assert found["alerting alive"].verdict is Verdict.PASS  # it was, before
+    assert "not any more" in found["alerting alive"].because
 
 
 @pytest.mark.slow
