@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.serving.device import physics
-from fixtures.stacks import _cotenants, _fences, _throttler
+from fixtures.stacks import _cotenants, _fences, _nodes, _throttler
 from fixtures.stacks._gpus import KIND, Gpus
 from fixtures.stacks._nodes import Nodes
 from fixtures.stacks._processes import Processes
@@ -127,6 +127,32 @@ def test_what_throttles_may_be_killed_and_the_debt_is_still_known(on, how):
             assert _throttler.owed(bench.folder) == [0]
         await bench.gpus.unthrottle(ONE)
         assert await bench.whole()
+
+    on(main)
+
+
+@pytest.mark.parametrize("how", HOWS, ids=lambda how: how.by)
+def test_a_look_before_the_harm_is_possible_however_long_its_carrier_takes_to_start(on, how):
+    async def main(bench):
+        await bench.gpus.throttle(ONE, how, bench.gpus.permit(ONE))
+        assert not await bench.gpus.throttled(ONE, how)
+        await bench.until(lambda: bench.gpus.throttled(ONE, how))
+
+    on(main)
+
+
+def test_a_carrier_that_was_ready_and_not_let_loose_does_nothing(on, monkeypatch):
+    async def main(bench):
+        monkeypatch.setattr(_nodes, "HELD_BACK_S", 60)
+        await bench.gpus.throttle(ONE, HOWS[0], bench.gpus.permit(ONE))
+        bench.nodes.close()
+
+        async def ended():
+            return not any(n.startswith(KIND) and bench.processes.alive(n) for n in names)
+
+        names = list(bench.processes.children)
+        await bench.until(ended)
+        assert await bench.whole() and _throttler.owed(bench.folder) == []
 
     on(main)
 
