@@ -87,8 +87,9 @@ def live(
     fault: DropFeatures | None = None,
     at_s: float = 10.0,
     heal_s: float = 35.0,
+    nodes: tuple[str, ...] = (),
 ) -> Day:
-    return run(_live(stack, seed, rate, for_s, fault, at_s, heal_s))
+    return run(_live(stack, seed, rate, for_s, fault, at_s, heal_s, nodes))
 
 
 async def _live(
@@ -99,6 +100,7 @@ async def _live(
     fault: DropFeatures | None,
     at_s: float,
     heal_s: float,
+    nodes: tuple[str, ...],
 ) -> Day:
     notified: list[tuple[float, Notification]] = []
     heard_s: list[float] = []
@@ -139,13 +141,13 @@ async def _live(
         if fault is None:
             return
         await asyncio.sleep(at_s)
-        undo = await fault.prepare(stack, ())
-        await fault.inject(stack, (), undo)
-        await holds(lambda: fault.verify(stack, ()))
+        undo = await fault.prepare(stack, nodes)
+        await fault.inject(stack, nodes, undo)
+        await holds(lambda: fault.verify(stack, nodes))
         marks[0] = now() - zero_s
         await asyncio.sleep(zero_s + heal_s - now())
-        await fault.heal(stack, (), undo)
-        assert not await fault.verify(stack, ())
+        await fault.heal(stack, nodes, undo)
+        assert not await fault.verify(stack, nodes)
         marks[1] = now() - zero_s
 
     before = await stack.fingerprint()
