@@ -1,4 +1,4 @@
-"""An old model on the real stack: promoted, pinned away, taken back; and a registry that is away."""
+"""An old model on the real stack: promoted, taken back; and a registry that is away, or forged."""
 
 import asyncio
 import contextlib
