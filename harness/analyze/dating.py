@@ -11,6 +11,8 @@ So: a kind is *harmful* when, while the incident lasted, its answers missed the 
 say so, not names. Where harmful kinds come to be common and were not (or the reverse), that step is
 dated. Where kinds do not tell (a stack that does not say who answered, a fault that makes all
 answers late alike), the bad answers are dated, and the interval is as wide as their clumps demand.
+Where one node's answers turn bad and the others' do not, only that node's are dated: what it
+answered well until the step says when, and how the load is dealt out among nodes says nothing.
 """
 
 from dataclasses import dataclass
@@ -18,10 +20,12 @@ from typing import Literal
 
 import numpy as np
 
-from harness.analyze.changepoint import Bools, Change, date_change
+from harness.analyze.changepoint import Bools, Change, date_change, dispersion
 from harness.analyze.slis import OracleEvents
 
 Way = Literal["rise", "fall"]
+FEW_OF_ONE_NODE = 2.0
+"""The least dispersion assumed of one node's answers: nearly all are bad, and cannot clump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,29 @@ def date(
             quiet, loud = loud, quiet
         if quiet <= budget < loud:
             return Dated(_with_shares(by_kind, events.bad, of), by_kind=True)
+    if way == "rise" and (by_node := _of_one_node(events, of, budget)) is not None:
+        return Dated(_with_shares(by_node, events.bad, of), by_kind=False)
     by_outcome = _step(events.bad, of, way, phi)
     return None if by_outcome is None else Dated(by_outcome, by_kind=False)
+
+
+def _of_one_node(events: OracleEvents, of: Stretch, budget: float) -> Change | None:
+    """Date the rise among one node's answers; ``None`` where bad ones come from several nodes."""
+    if events.node is None:
+        return None
+    node, bad = events.node[of.start : of.end], events.bad[of.start : of.end]
+    guilty = np.unique(node[bad])
+    if len(guilty) != 1 or (node == guilty[0]).all():
+        return None
+    here = of.start + np.flatnonzero(node == guilty[0])
+    flags = events.bad[here]
+    first, last = (int(i) for i in here.searchsorted([of.first, of.last + 1]))
+    phi = dispersion(flags[int(flags.argmax()) :], few=FEW_OF_ONE_NODE)
+    found = date_change(flags, first, last - 1, "rise", phi)
+    if found is None or found.before > budget:
+        return None
+    low = int(here[found.low - 1]) + 1 if found.low else of.first
+    return Change(int(here[found.index]), low, int(here[found.high]), found.before, found.after)
 
 
 def _step(flags: Bools, of: Stretch, way: Way, phi: float) -> Change | None:

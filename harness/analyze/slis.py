@@ -81,12 +81,14 @@ def share_of_good(
 class OracleEvents:
     """What an objective counts, in order: ``due_s`` (n,) run time, ``bad`` (n,) bool.
 
-    ``kind`` (n,): numbers that tell answers apart by who gave them and what they lacked.
+    ``kind`` (n,): numbers that tell answers apart by who gave them and what they lacked; ``node``
+    (n,): by the node that they came from, empty where nothing says so.
     """
 
     due_s: NDArray[np.float64]
     bad: Bools
     kind: NDArray[np.int64]
+    node: NDArray[np.int64] | None = None
 
 
 def oracle_events(name: str, requests: Requests, slo: Slo) -> OracleEvents | None:
@@ -95,7 +97,8 @@ def oracle_events(name: str, requests: Requests, slo: Slo) -> OracleEvents | Non
     if named is None or named.judge is None:
         return None
     valid, bad = named.judge(requests, slo)
-    return OracleEvents(requests.due_s[valid], bad[valid], kinds(requests)[valid])
+    node: NDArray[np.int64] = np.unique(requests.rows["node"], return_inverse=True)[1]
+    return OracleEvents(requests.due_s[valid], bad[valid], kinds(requests)[valid], node[valid])
 
 
 def kinds(requests: Requests) -> NDArray[np.int64]:

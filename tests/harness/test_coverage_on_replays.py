@@ -1,18 +1,22 @@
 """How often the intervals of the marks hold the truth, on runs of the simulated stack.
 
-The truth is the stack's own (``truth``), and the arrival of the notification as the stack sent it;
-the analysis reads neither. Bad answers come in clumps here, by the hour and the weather of real
-flights, which a generator of independent events cannot show.
+The truth is the stack's own (``truth``), the answer that each request got, and the arrival of the
+notification as the stack sent it; of these the analysis reads answers only. Bad answers come in
+clumps here, by the hour and the weather of real flights, which a generator of independent events
+cannot show. Every scenario in scenarios/core that breaks something is replayed: a few times here,
+two hundred times by ``make test-slow``, each at another hour of other flights.
 """
 
 import asyncio
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
 from harness import parse, schema
-from harness.analyze.incidents import incidents
+from harness.analyze.detection import matches
+from harness.analyze.incidents import incidents, matchers
 from harness.analyze.oracle import Oracle
 from harness.plan import hold_s, plan
 from harness.run import folder as folders
@@ -20,15 +24,21 @@ from harness.run.clocks import loop_factory
 from harness.run.journal import FileJournal
 from harness.run.runner import Header, Run
 from tests.conftest import CATALOG, SCENARIOS, read_scenario
-from tests.playing import SLO_TEXT
+from tests.playing import SLOS
 
-DROP_FEATURES = next(path for path in SCENARIOS if path.stem == "drop_features")
-FEW = range(3000, 3040)
+CORE = {
+    path.stem: path
+    for path in SCENARIOS
+    if path.parent.name == "core" and read_scenario(path, "simulated").faults
+}
+FEW = range(3000, 3008)
 MANY = range(5000, 5200)
 COVERED = 0.93
 WIDE_S = 1.0
+SCRAPE_AND_EVALUATION_S = 2.0
 HONEST_S = 6.0  # by bad answers alone: half of the flights hit, and those of the morning not hurt
 SAID_OF_ITSELF = ("model", "version", "fallback", "mask")
+HALF_OR_ALL = ("drop_features", "skew_features")  # hit all of the flights, or half of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +63,22 @@ class Replay:
         return incidents(oracle, self.scenario)[0]
 
 
-def replay(seed, parent):
-    """Run drop_features at another hour of other flights, hitting all of them or half."""
-    scenario = read_scenario(DROP_FEATURES, "simulated")
-    step = dataclasses.replace(scenario.faults[0], params={"fraction": 0.5 if seed % 3 else 1.0})
+def replay(name, seed, parent):
+    """Run a core scenario at another hour of other flights."""
+    scenario = read_scenario(CORE[name], "simulated")
+    steps = scenario.faults
+    if name in HALF_OR_ALL:
+        params = {**steps[0].params, "fraction": 0.5 if seed % 3 else 1.0}
+        steps = (dataclasses.replace(steps[0], params=params),)
     phases_s = {**scenario.phases_s, "warmup": 10.0 + seed % 16}
-    scenario = dataclasses.replace(scenario, faults=(step,), phases_s=phases_s, stack_params={})
-    slo = parse.slo(SLO_TEXT, name=scenario.slo)
-    stack, heard = schema.build(CATALOG.stack("simulated"), {}), []
+    scenario = dataclasses.replace(scenario, faults=steps, phases_s=phases_s)
+    slo_text = (SLOS / f"{scenario.slo}.yaml").read_text("utf-8")
+    slo = parse.slo(slo_text, name=scenario.slo)
+    stack, heard = schema.build(CATALOG.stack("simulated"), scenario.stack_params), []
     listen_to(stack, heard)
     folder = folders.create("run", parent)
-    header = Header("run", SLO_TEXT, {}, {}, {})
-    faults = CATALOG.load_faults({"drop_features"})
+    header = Header("run", slo_text, {}, {}, {})
+    faults = CATALOG.load_faults({step.fault for step in steps})
     planned = plan(scenario, slo, stack.topology(), seed=seed)
     with (
         FileJournal(folder.events) as journal,
@@ -72,7 +86,7 @@ def replay(seed, parent):
     ):
         runner.run(Run(planned, stack, faults, folder, journal, header).execute())
     record = folders.read(folder)
-    return Replay(record, scenario, slo, true_marks(record, stack.truth, heard))
+    return Replay(record, scenario, slo, true_marks(record, scenario, slo, stack.truth, heard))
 
 
 def listen_to(stack, heard):
@@ -85,7 +99,7 @@ def listen_to(stack, heard):
     async def listened(site):
         def notify(notification):
             now_s = asyncio.get_running_loop().time()
-            heard.append((now_s, notification.status, notification.labels["alertname"]))
+            heard.append((now_s, notification.status, notification.labels))
             return site.notify(notification)
 
         await up(dataclasses.replace(site, notify=notify))
@@ -93,73 +107,134 @@ def listen_to(stack, heard):
     stack.up = listened
 
 
-def true_marks(record, truth, heard):
+def true_marks(record, scenario, slo, truth, heard):
     """Run times of what really happened: see ``harness.analyze.impact`` for what the marks mean."""
-    zero_s, due_s = record.started.wall_s, record.requests.due_s
-    spoilt_s = truth.first("feed_spoilt")
+    zero_s, by = record.started.wall_s, matchers(scenario)
+    (span,) = record.spans
+    firing = [
+        at_s - zero_s
+        for at_s, status, labels in heard
+        if status == "firing" and matches(by, labels) and at_s - zero_s >= span.injected_s
+    ]
+    marks = {"t_detect": firing[0]} if firing else {}
+    due_s = record.requests.due_s
+    spoilt = np.flatnonzero(SPOILT[span.fault](record, slo, truth) & (due_s < span.healing_s))
+    if len(spoilt):
+        marks["t_impact"] = float(due_s[spoilt[0]])
+        marks["t_mitigate"] = float(due_s[min(spoilt[-1] + 1, len(due_s) - 1)])
+    return marks
+
+
+def lacking(record, slo, truth):
+    """Answers of the champion on features that were missing or wrong: asked before it was routed
+    around, of entities that the first of them and the store's own bits tell.
+    """
+    spoilt_s, zero_s = truth.first("feed_spoilt"), record.started.wall_s
     asked = next(i for i in truth.instants if i.what == "asked_lacking" and i.at_s >= spoilt_s)
-    routed_s = truth.first("routed", "baseline") - zero_s
-    firing = [t for t, status, name in heard if (status, name) == ("firing", "FeatureMissing")]
-    case = record.requests.rows["case"] == int(asked.value)
-    return {
-        "t_impact": float(due_s[case][0]),
-        "t_mitigate": float(due_s[due_s.searchsorted(routed_s)]),
-        "t_detect": firing[0] - zero_s,
-    }
+    rows, due_s = record.requests.rows, record.requests.due_s
+    first = np.flatnonzero(rows["case"] == int(asked.value))[0]
+    routed = [at_s for at_s in truth.all("routed", "baseline") if at_s >= spoilt_s]
+    until_s = routed[0] - zero_s if routed else np.inf
+    return (np.arange(len(rows)) >= first) & (due_s < until_s)
+
+
+def stale(record, slo, truth):
+    """Answers of a version that was not served before the fault, by the champion's name."""
+    rows = record.requests.rows
+    usual = rows["version"][rows["model"] == b"champion"][0]
+    return (rows["model"] == b"champion") & (rows["version"] != usual)
+
+
+def slow(record, slo, truth):
+    """Answers later than promised: of the node that is slow, and of those it is relieved by."""
+    throttled = next(i for i in truth.instants if i.what == "throttled")
+    late = record.requests.took_s > slo.late_after_s
+    return late & (record.requests.due_s >= throttled.at_s - record.started.wall_s - 1.0)
+
+
+def nobody(record, slo, truth):
+    """The fault is absorbed: what there is to date is its detection."""
+    return np.zeros(len(record.requests), bool)
+
+
+SPOILT = {
+    "drop_features": lacking,
+    "skew_features": lacking,
+    "serve_stale_model": stale,
+    "throttle_gpu": slow,
+    "kill_replica": nobody,
+    "pause_replica": nobody,
+}
+ABSORBED = [name for name in CORE if SPOILT.get(name) is nobody]
+HURT = [name for name in CORE if name not in ABSORBED]
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    return [replay(seed, tmp_path_factory.mktemp("few")) for seed in FEW]
+def replays(tmp_path_factory):
+    @functools.cache
+    def of(name, seeds):
+        return [replay(name, seed, tmp_path_factory.mktemp(name)) for seed in seeds]
 
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    return [replay(seed, tmp_path_factory.mktemp("many")) for seed in MANY]
+    return of
 
 
 def cover(replays, mark, **how):
-    """(share that hold the truth, median width, how many were dated)."""
+    """(whether each holds the truth, median width)."""
     held, widths_s = [], []
     for run in replays:
         found = run.found(**how).mark(mark).at
         if found is None or found.censored:
             continue  # a fault at night hurts nobody, and then there is nothing to date
-        held.append(found.low_s - 1e-6 <= run.truth[mark] <= found.high_s + 1e-6)
+        at_s = run.truth.get(mark, np.inf)
+        held.append(found.low_s - 1e-6 <= at_s <= found.high_s + 1e-6)
         widths_s.append(found.high_s - found.low_s)
-    return np.mean(held), np.median(widths_s), len(held)
+    return held, float(np.median(widths_s)) if widths_s else np.nan
 
 
 def check(replays, mark, *, wide_s, **how):
-    held, width_s, dated = cover(replays, mark, **how)
-    print(f"{mark} {how}: {held:.1%} of {dated} of {len(replays)}, median width {width_s:.3f} s")
-    assert dated >= 0.6 * len(replays)
-    assert held >= COVERED
+    """Of two hundred, 93 %; of eight, all but one."""
+    held, width_s = cover(replays, mark, **how)
+    name = replays[0].record.spans[0].fault
+    print(f"{name} {mark} {how}: {sum(held)} of {len(held)} dated of {len(replays)},", end=" ")
+    print(f"median width {width_s:.3f} s")
+    assert len(held) >= 0.6 * len(replays)
+    assert sum(held) >= min(COVERED * len(held), len(held) - 1)
     assert width_s <= wide_s
 
 
-MARKS = ("t_impact", "t_mitigate", "t_detect")
+FEW_OR_MANY = pytest.mark.parametrize(
+    "seeds",
+    [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
+    ids=["few", "many"],
+)
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_the_intervals_hold_the_truth(mark, few):
-    check(few, mark, wide_s=WIDE_S)
+def test_the_truth_of_every_core_fault_is_known():
+    unknown = [name for name in CORE if name not in SPOILT]
+    assert unknown == [], "say in SPOILT which answers it spoils"
 
 
-@pytest.mark.parametrize("mark", MARKS[:2])
-def test_they_do_so_where_answers_do_not_say_who_gave_them(mark, few):
-    check(few, mark, wide_s=HONEST_S, told=False)
+@FEW_OR_MANY
+@pytest.mark.parametrize("mark", ["t_impact", "t_mitigate"])
+@pytest.mark.parametrize("name", HURT)
+def test_the_intervals_hold_the_truth(name, mark, seeds, replays):
+    check(replays(name, seeds), mark, wide_s=WIDE_S)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("mark", MARKS)
-def test_the_intervals_of_two_hundred_runs_hold_the_truth(mark, many):
-    check(many, mark, wide_s=WIDE_S)
+@FEW_OR_MANY
+@pytest.mark.parametrize("name", CORE)
+def test_the_intervals_of_the_detection_hold_the_truth(name, seeds, replays):
+    check(replays(name, seeds), "t_detect", wide_s=2 * SCRAPE_AND_EVALUATION_S)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("mark", MARKS[:2])
-def test_two_hundred_do_so_where_answers_do_not_say_who_gave_them(mark, many):
-    check(many, mark, wide_s=HONEST_S, told=False)
+@FEW_OR_MANY
+@pytest.mark.parametrize("name", ABSORBED)
+def test_what_hurts_nobody_has_no_impact(name, seeds, replays):
+    hurt = [run.found().mark("t_impact").at for run in replays(name, seeds)]
+    assert sum(at is not None for at in hurt) <= (1 - COVERED) * len(hurt)
+
+
+@FEW_OR_MANY
+@pytest.mark.parametrize("mark", ["t_impact", "t_mitigate"])
+def test_they_do_so_where_answers_do_not_say_who_gave_them(mark, seeds, replays):
+    check(replays("drop_features", seeds), mark, wide_s=HONEST_S, told=False)

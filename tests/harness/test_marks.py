@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.analyze.analyze import analyze
-from harness.analyze.dating import harmful
+from harness.analyze.dating import Stretch, date, harmful
 from harness.analyze.incidents import incidents
 from harness.analyze.oracle import Oracle
 from harness.analyze.slis import OracleEvents
@@ -260,6 +260,21 @@ def test_kinds_too_rare_to_judge_are_judged_as_one():
     bad[505:510] = True
     assert (harmful(events, 0.03, 12, 0.0, 550.0) == (kind > 0)).all()
     assert not harmful(events, 0.03, 12, 0.0, 500.0).any()
+
+
+def test_a_node_that_turns_bad_is_dated_by_its_own_answers():
+    node = np.arange(600) % 2
+    bad = (np.arange(600) >= 401) & (node == 1)
+    due_s, kind, of = np.arange(600) / 100, np.zeros(600, np.int64), Stretch(0, 300, 429, 430)
+
+    def dated(of_nodes):
+        events = OracleEvents(due_s, bad, kind, of_nodes)
+        return date(events, np.zeros(600, np.bool_), of, "rise", 0.03, 40.0).change
+
+    assert dated(node).index == 401 and dated(node).high - dated(node).low < 20
+    assert dated(None).high - dated(None).low > 60, "of all answers, which clump, little is known"
+    both = np.where(np.arange(600) % 4 < 2, 0, 1)  # bad ones come from each
+    assert dated(both) == dated(None)
 
 
 def test_clumps_of_bad_answers_that_were_there_before_are_no_impact():
