@@ -104,11 +104,17 @@ expect:
 
 
 def written(folder, text=SCENARIO):
-    """Write a scenario, and an SLO that can be judged in seconds; returns its path."""
+    """Write a scenario, and an SLO that can be judged in seconds, and met by a machine that is
+    busy with killing; returns the scenario's path.
+    """
     (folder / "slos").mkdir(parents=True, exist_ok=True)
     slo = (ROOT / "scenarios" / "slos" / "flights.yaml").read_text("utf-8")
     quick = re.sub(r"long: \w+, short: \w+", "long: 5s, short: 1s", slo)
     assert quick != slo
+    quick = quick.replace("late-after: 1s", "late-after: 20s").replace(
+        "target: 0.99}", "target: 0.8}"
+    )
+    assert quick.count("20s") == 1 and quick.count("target: 0.8}") == 1
     (folder / "slos" / "quick.yaml").write_text(quick)
     path = folder / "three_at_once.yaml"
     path.write_text(text)

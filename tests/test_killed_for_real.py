@@ -129,7 +129,8 @@ def kill_at_random(chosen, lookout, scenario, parent, capsys):
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(kill, chosen))
     figures.tell(capsys)
-    assert sum(words.startswith("3 intended, 3") for words in figures.words) >= len(chosen) / 10
+    broken = sum(words[0] in "123" for words in figures.words)
+    assert broken >= len(chosen) / 6, "hardly any was killed with a fault in force"
     return figures
 
 
