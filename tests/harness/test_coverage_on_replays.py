@@ -152,6 +152,14 @@ def slow(record, slo, truth):
     return late & (record.requests.due_s >= throttled.at_s - record.started.wall_s - 1.0)
 
 
+def corrupt(record, slo, truth):
+    """Answers in the champion's name that the healthy champion would not have given."""
+    rows, (span,) = record.requests.rows, record.spans
+    wrong = (rows["prediction"] >= 0) & (rows["prediction"] != record.requests.golden)
+    wrong &= rows["model"] == b"champion"
+    return wrong & (record.requests.due_s >= span.intended_s)
+
+
 def nobody(record, slo, truth):
     """The fault is absorbed: what there is to date is its detection."""
     return np.zeros(len(record.requests), bool)
@@ -162,6 +170,7 @@ SPOILT = {
     "skew_features": lacking,
     "serve_stale_model": stale,
     "throttle_gpu": slow,
+    "corrupt_cache": corrupt,
     "kill_replica": nobody,
     "pause_replica": nobody,
 }
