@@ -201,6 +201,10 @@ GUARDED = {
         for method in ("GET", "PUT")
         for path in ("disabled_features", "drained", "ai_breaker")
     ),
+    ("gateway", "GET", "/admin/cache"),
+    ("gateway", "PUT", "/admin/cache"),
+    ("gateway", "POST", "/admin/cache/invalidate"),
+    ("gateway", "POST", "/admin/cache/rewarm"),
     ("materializer", "POST", "/v1/backfill"),
     ("control_plane", "POST", "/v1/actions"),
     ("control_plane", "POST", "/v1/alerts"),

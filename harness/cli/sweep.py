@@ -81,14 +81,15 @@ def with_severity(text: str, severity: int, catalog: Catalog) -> str:
     """
     from ruamel.yaml import YAML
 
-    yaml = YAML(typ="rt", pure=True)
-    yaml.width = 10_000
-    document: Any = yaml.load(text)
+    # Keeps comments and constructs no objects; the text has passed the bounded parser already.
+    round_trip = YAML(typ="rt", pure=True)
+    round_trip.width = 10_000
+    document: Any = round_trip.load(text)
     for step in document["faults"]:
         for name in set(step) - {"where", "at", "for"}:
             step[name] = _params(step[name], severity, catalog.fault(name).severities)
     out = io.StringIO()
-    yaml.dump(document, out)
+    round_trip.dump(document, out)
     return out.getvalue()
 
 
