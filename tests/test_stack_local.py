@@ -428,7 +428,7 @@ def test_dropped_features_are_detected_mitigated_and_mended(stood):
     assert ("baseline", dropped) in {(model, mask) for model, mask, _ in answers}
     assert ("firing", "FeatureMissing") in stood.notes
     assert ("resolved", "FeatureMissing") in stood.notes
-    assert {name for _, name in stood.notes} == {"FeatureMissing"}
+    assert {name for _, name in stood.notes} == {"FeatureMissing", "Watchdog"}
 
 
 @pytest.mark.stack
@@ -669,7 +669,7 @@ def test_a_model_server_that_dies_while_starting_is_named_and_nothing_is_left(
     tmp_path, monkeypatch
 ):
     broken = {**_settings.services(2), "replica-1": "fixtures.serving.no_such_service"}
-    monkeypatch.setattr(_settings, "services", lambda _: broken)
+    monkeypatch.setattr(_settings, "services", lambda *_: broken)
     stack = Local()
     with pytest.raises(StackError, match=r"(?s)^replica-1 ended with status 1.*no_such_service"):
         asyncio.run(stack.up(Site(str(tmp_path))))

@@ -152,6 +152,11 @@ def test_cached_answers_are_given_while_all_replicas_are_gone(stack: Stack) -> N
     assert [headers[f"x-{name}"] for name in ("fallback", "cache")] == ["cache", "miss"]
 
 
+def flights_told(stack: Stack) -> set[str]:
+    """The flights that the event stream tells of."""
+    return {json.loads(entry[b"e"])["flight_id"] for _, entry in stack.store.xrange("events")}
+
+
 def test_the_cache_does_what_operators_say_and_believes_no_entry_of_another_flight(
     stack: Stack,
 ) -> None:
@@ -178,6 +183,8 @@ def test_the_cache_does_what_operators_say_and_believes_no_entry_of_another_flig
     assert operate("POST", "/admin/cache/invalidate")["epoch"] == 1
     assert stack.ask(0)[1]["x-cache"] == "miss"
     stack.store.delete(prediction_key(1, f"f{stack.cases.rows[0]}", version))
+    asked = {f"f{stack.cases.rows[n]}" for n in (0, 1)}
+    eventually(lambda: asked <= flights_told(stack), "the events of both are written")
     operate("POST", "/admin/cache/rewarm")
     keys = [prediction_key(1, f"f{stack.cases.rows[n]}", version) for n in (0, 1)]
     eventually(lambda: stack.store.exists(*keys) == 2, "both flights are warm")
