@@ -97,7 +97,9 @@ class Ablatable(Protocol):
     """Its own defences can be left out, by its ordinary settings and by nothing else."""
 
     def switches(self) -> Sequence[str]:
-        """The name of every defence that can be left out; see ``harness.model.defence``."""
+        """The name of every defence that can be left out; see ``harness.model.defence``. A
+        dead-man's alert is none: it tells of no fault.
+        """
 
     def without(self, names: Iterable[str]) -> Mapping[str, object]:
         """The changes to its settings with which it is stood up without these defences; none for

@@ -24,7 +24,14 @@ TEARDOWN_S = 1.0
 
 
 class PlanError(ValueError):
-    """The scenario asks for what its own phases cannot hold; the message says by how much."""
+    """The scenario asks for what its own phases cannot hold; the message says by how much.
+
+    ``path``: the keys and places that lead to what asks for it.
+    """
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def plan(
@@ -77,44 +84,53 @@ def refuse_unjudgeable(scenario: Scenario, slo: Slo, spread_s: float = PHASE_SPR
     if requests > MAX_REQUESTS:
         raise PlanError(
             f"{requests:,.0f} requests are too many; shorten the phases or lower the rate until "
-            f"there are at most {MAX_REQUESTS:,}"
+            f"there are at most {MAX_REQUESTS:,}",
+            "load",
         )
     fault_s, recovery_s = scenario.phases_s["fault"], scenario.phases_s["recovery"]
-    for step in scenario.faults:
+    for place, step in enumerate(scenario.faults):
         needed_s = step.at_s + step.for_s + spread_s
         if needed_s > fault_s:
             raise PlanError(
                 f"{step.fault} needs a fault phase of {needed_s:g}s (at + for + up to "
-                f"{spread_s:g}s of random injection phase), but it lasts {fault_s:g}s"
+                f"{spread_s:g}s of random injection phase), but it lasts {fault_s:g}s",
+                *("faults", place),
             )
         if recovery_s < hold:
             raise PlanError(
                 f"recovery must hold for {hold:g}s to be believed, but its phase lasts "
-                f"{recovery_s:g}s"
+                f"{recovery_s:g}s",
+                *("phases", "recovery"),
             )
         left_s = fault_s - step.at_s - spread_s + recovery_s
-        for mark in (e for e in scenario.expect if isinstance(e, ExpectMark)):
-            _refuse_bound(mark, step, hold, left_s)
+        for asked, expect in enumerate(scenario.expect):
+            if isinstance(expect, ExpectMark):
+                _refuse_bound(expect, step, hold, left_s, asked)
 
 
-def _refuse_bound(mark: ExpectMark, step: FaultStep, hold: float, left_s: float) -> None:
-    held_s = mark.within_s + hold
+def _refuse_bound(
+    mark: ExpectMark, step: FaultStep, hold: float, left_s: float, asked: int
+) -> None:
+    held_s, at = mark.within_s + hold, ("expect", asked)
     match mark.mark:
         case "detected" if mark.within_s > left_s:
             raise PlanError(
                 f"'detected within {mark.within_s:g}s' is longer than the {left_s:g}s that remain "
-                "after the injection"
+                "after the injection",
+                *at,
             )
         case "mitigated" if held_s > step.for_s:
             raise PlanError(
                 f"'mitigated within {mark.within_s:g}s' must then hold for {hold:g}s while "
-                f"{step.fault} is in force, but it lasts {step.for_s:g}s; make it {held_s:g}s"
+                f"{step.fault} is in force, but it lasts {step.for_s:g}s; make it {held_s:g}s",
+                *at,
             )
         case "recovered" if held_s > left_s:
             raise PlanError(
                 f"'recovered within {mark.within_s:g}s' must then hold for {hold:g}s, but the run "
                 f"ends {left_s:g}s after the injection; make the recovery phase "
-                f"{held_s - left_s:g}s longer"
+                f"{held_s - left_s:g}s longer",
+                *at,
             )
         case _:
             pass

@@ -231,9 +231,7 @@ def test_check_warns_of_an_alert_that_the_stack_does_not_have(tmp_path, stack, o
     path.write_text(text.replace(old, new, 1))
     done = gameday("check", path, "--stack", stack)
     assert done.returncode == 0
-    assert (
-        f"warning: the stack {stack} has no alert 'FeatureMising'; there is Feature" in done.stderr
-    )
+    assert f"the stack {stack} has no alert 'FeatureMising' that tells of a fault" in done.stderr
     assert "'FeatureMissing'" not in done.stderr
 
 
@@ -248,6 +246,43 @@ def test_an_slo_that_is_not_there_is_named_with_its_line_and_those_that_are_ship
 
 
 def test_a_day_that_nobody_can_replay_is_refused_before_anything_starts():
-    for day in ("13-45", "08-31", "1-1", "tomorrow"):
+    for day in ("13-45", "08-31", "1-1", "tomorrow", "09-31", "11-31"):
         done = gameday("check", CORE / "placebo.yaml", "--set", f"replay_from={day}")
         assert done.returncode == 2 and "should be a month and day" in done.stderr, day
+
+
+def test_a_setting_that_a_stack_does_not_have_is_refused_with_the_stacks_name():
+    done = gameday("check", CORE / "placebo.yaml", "--set", "bogus=1")
+    assert done.returncode == 2
+    assert "--set: stack 'local': unknown parameter 'bogus'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at"),
+    [
+        ("rate: 120/s", "rate: 20000/s", "load:"),
+        ("recovery: 32s", "recovery: 8s", "phases:"),
+        ("    for: 30s", "    for: 40s", "  - drop_features:"),
+        ("mitigated: {within: 20s}", "mitigated: {within: 25s}", "  - mitigated:"),
+        ("detected: {by: {alertname: FeatureMissing}, within: 10s}",
+         "detected: {within: 2m}", "  - detected:"),
+    ],
+)  # fmt: skip
+def test_what_the_phases_cannot_hold_is_refused_at_its_own_line(old, new, at, tmp_path):
+    path, text = tmp_path / "mine.yaml", (CORE / "drop_features.yaml").read_text()
+    assert old in text
+    text = text.replace(old, new)
+    if at == "load:":
+        text = text.replace("warmup: 10s", "warmup: 10m")
+    path.write_text(text)
+    line = next(n for n, words in enumerate(text.splitlines(), 1) if words.startswith(at))
+    done = gameday("check", path)
+    assert done.returncode == 2 and f"mine.yaml:{line}: " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("by", ["{alertname: Watchdog}", "{severity: none}"])
+def test_who_takes_the_dead_mans_alert_for_a_detection_is_warned(by, tmp_path):
+    path, text = tmp_path / "mine.yaml", (CORE / "drop_features.yaml").read_text()
+    path.write_text(text.replace("{alertname: FeatureMissing}", by))
+    done = gameday("check", path)
+    assert done.returncode == 0 and "warning: " in done.stderr, done.stderr

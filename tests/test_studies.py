@@ -163,3 +163,15 @@ def test_settings_of_a_source_are_checked():
     source = read(CORE / "kill_replica.yaml", CATALOG, stack="simulated")
     with pytest.raises(ValueError, match="alerts_of"):
         source.with_settings({"alerts_of": ("X",)})
+
+
+def test_a_severity_that_the_policy_forbids_is_refused_before_the_first_run(home, tmp_path, capsys):
+    policy, path = tmp_path / "policy.yaml", tmp_path / "mine.yaml"
+    policy.write_text("limits: {traffic: 20%}\n")
+    text = (CORE / "drop_features.yaml").read_text("utf-8")
+    path.write_text(text.replace("severity: 5", "severity: 1"), "utf-8")
+    code, out, err = called(
+        capsys, "run", path, "--stack", "simulated", "--severity", "1..5", "--policy", policy
+    )
+    assert code == 2 and "severity 4" in err and "traffic" in err, out + err
+    assert not (home / "runs").exists()

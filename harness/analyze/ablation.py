@@ -13,12 +13,13 @@ from typing import Final
 
 from harness.model.analysis import Analysis, Finding, Verdict
 from harness.model.defence import Defence
-from harness.model.scenario import ExpectMark, ExpectQuiet, Scenario
+from harness.model.scenario import Expect, ExpectMark, ExpectQuiet, Scenario
 from harness.model.study import Ablation, Declared, Removal, Standing, Study, Tried
 
 MUST_HOLD: Final = (
     "every fault bit",
     "steady before injection",
+    "alerting alive",
     "trial valid",
     "harness kept pace",
     "record complete",
@@ -29,17 +30,41 @@ ENOUGH: Final = 2
 """Load-bearing defences that every fault must have."""
 
 
-def removal(without: Sequence[str], analysis: Analysis, scenario: Scenario) -> Removal:
-    """Read off one run what fell without these defences, or why that cannot be said."""
+def removal(
+    without: Sequence[str], analysis: Analysis, scenario: Scenario, deaf: str = ""
+) -> Removal:
+    """Read off one run what fell without these defences, or why that cannot be said.
+
+    ``deaf``: why an alert might not have been heard under the fault. An alert that is not known to
+    have come for that reason was not missed for want of a defence.
+    """
     guard = [f for f in analysis.findings if f.check == ABORT and f.verdict is Verdict.FAIL]
+    unclear = why_unclear(analysis)
+    if not unclear and deaf and _unheard(analysis, scenario):
+        unclear = deaf
     return Removal(
         run=analysis.run,
         without=tuple(without),
         verdict=analysis.verdict,
         headline=analysis.headline,
         fell=(*_fallen(analysis, scenario), *guard),
-        unclear="" if guard else why_unclear(analysis),
+        unclear="" if guard else unclear,
     )
+
+
+def _unheard(analysis: Analysis, scenario: Scenario) -> bool:
+    """Whether it is not known of an expected alert that it came."""
+    return any(
+        isinstance(expect, ExpectMark)
+        and expect.mark == "detected"
+        and finding.verdict is Verdict.UNKNOWN
+        for expect, finding in _answers(analysis, scenario)
+    )
+
+
+def _answers(analysis: Analysis, scenario: Scenario) -> Iterable[tuple[Expect, Finding]]:
+    answers = [f for f in analysis.findings if f.kind == "expectation"]
+    return zip(scenario.expect, answers, strict=True)
 
 
 def why_unclear(analysis: Analysis) -> str:
@@ -54,8 +79,7 @@ def why_unclear(analysis: Analysis) -> str:
 
 def _fallen(analysis: Analysis, scenario: Scenario) -> Iterable[Finding]:
     absorbed = any(i.outcome == "absorbed" for i in analysis.incidents)
-    answers = [f for f in analysis.findings if f.kind == "expectation"]
-    for expect, finding in zip(scenario.expect, answers, strict=True):
+    for expect, finding in _answers(analysis, scenario):
         if finding.verdict is Verdict.PASS:
             continue
         match expect:

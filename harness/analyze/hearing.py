@@ -50,6 +50,15 @@ def deaf_from_s(record: Record, start_s: float, end_s: float) -> float | None:
     return min(found, default=None)
 
 
+def deaf_under_faults(record: Record) -> str:
+    """Say from when an alert of the faults might not have been heard; nothing if it would have."""
+    started = [span.intended_s for span in record.spans]
+    if not started or (deaf_s := deaf_from_s(record, min(started), record.load_end_s)) is None:
+        return ""
+    after_s = deaf_s - min(started)
+    return f"the alerting was not heard from {after_s:.1f} s after the injection on"
+
+
 @dataclass(frozen=True)
 class Heard:
     """The alerting was alive before anything was broken; what died later is said.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from harness.analyze.ablation import why_unclear
 from harness.analyze.detection import already_firing, detected
+from harness.analyze.hearing import deaf_from_s
 from harness.analyze.oracle import Oracle, injected_after
 from harness.model.analysis import Analysis, Finding, Incident, Verdict
 from harness.model.record import FaultSpan
@@ -72,8 +73,11 @@ def _sighting(
         return Sighting(severity, "unknown", None, "the injection could not be dated")
     if already_firing(oracle.record, by, injected_after(span)):
         return Sighting(severity, "unknown", None, "it was firing before the injection")
-    mark = detected(oracle.record, by, injected_after(span), oracle.until_s(span))
+    edges = injected_after(span), oracle.until_s(span)
+    mark = detected(oracle.record, by, *edges)
     if mark.at is None:
+        return Sighting(severity, "unknown", None, mark.how)
+    if mark.at.censored and deaf_from_s(oracle.record, *edges) is not None:
         return Sighting(severity, "unknown", None, mark.how)
     ttd = mark.at.minus(inject.at)
     return Sighting(severity, "not seen" if mark.at.censored else "seen", ttd, mark.how)

@@ -7,6 +7,7 @@ from harness.capabilities import Ablatable
 from harness.catalog import Catalog
 from harness.cli import permit, sources
 from harness.cli.errors import USAGE
+from harness.model.dead_man import is_dead_man
 from harness.model.scenario import (
     AbortAlert,
     AbortUnexpected,
@@ -51,6 +52,8 @@ def _lint(source: sources.Source) -> list[str]:
     for mark in marks:
         if mark.mark == "detected" and not mark.by:
             warnings.append("'detected' without 'by': any alert at all would count as detection")
+        if is_dead_man(mark.by):
+            warnings.append("'severity: none' is a dead-man's alert, which is never a detection")
         if scenario.placebo:
             warnings.append(f"'{mark.mark}' in a scenario without faults can never be met")
     if not scenario.placebo and not marks:
@@ -74,7 +77,8 @@ def _unknown_alerts(source: sources.Source) -> list[str]:
         if isinstance(allowing, AbortAlert):
             named.append(allowing.labels.get("alertname"))
     return [
-        f"the stack {scenario.stack} has no alert {name!r}; there is {', '.join(known)}"
+        f"the stack {scenario.stack} has no alert {name!r} that tells of a fault; there is "
+        + ", ".join(known)
         for name in dict.fromkeys(named)
         if name is not None and name not in known
     ]

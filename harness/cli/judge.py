@@ -8,9 +8,11 @@ from typing import Any
 from harness import parse
 from harness.analyze import ablation, studies, sweep
 from harness.analyze.analyze import analyze
+from harness.analyze.hearing import deaf_under_faults
 from harness.analyze.oracle import Oracle
 from harness.catalog import Catalog
 from harness.model.analysis import Analysis, Verdict
+from harness.model.dead_man import is_dead_man
 from harness.model.record import Record
 from harness.model.scenario import Scenario
 from harness.model.study import Removal, Rung, Study
@@ -71,9 +73,11 @@ class Several:
         self._first = self._first or one
         self._took_s += one.analysis.end_s
         if member.severity is None:
-            self.removals.append(ablation.removal(member.without, one.analysis, one.scenario))
+            deaf = deaf_under_faults(one.oracle.record)
+            self.removals.append(ablation.removal(member.without, one.analysis, one.scenario, deaf))
             return
-        fired = {a.labels.get("alertname", "?") for a in one.oracle.record.alerts}
+        told = [a.labels for a in one.oracle.record.alerts if not is_dead_man(a.labels)]
+        fired = {labels.get("alertname", "?") for labels in told}
         alerts = sweep.alerts_of(study, one.scenario, sorted(fired))
         self.rungs.append(sweep.rung(member.severity, one.oracle, one.analysis, one.faults))
         self._seen.append(sweep.sightings(member.severity, one.oracle, one.analysis, alerts))

@@ -12,8 +12,8 @@ from harness.cli.errors import Usage
 from harness.model.plan import Plan, Topology
 from harness.model.scenario import Scenario
 from harness.model.slo import Slo
-from harness.parse.document import MAX_BYTES, ParseError, shown, too_big
-from harness.plan import PHASE_SPREAD_S, plan, refuse_unjudgeable
+from harness.parse.document import MAX_BYTES, ParseError, document, shown, too_big
+from harness.plan import PHASE_SPREAD_S, PlanError, plan, refuse_unjudgeable
 from harness.protocols import Stack
 
 SLO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -53,14 +53,21 @@ class Source:
         try:
             refuse_unjudgeable(self.scenario, self.slo, self.spread_s())
         except ValueError as wrong:
-            raise ParseError(str(self.path), 1, str(wrong)) from None
+            raise ParseError(str(self.path), self._line(wrong), str(wrong)) from None
 
     def plan(self, topology: Topology, seed: int | None = None) -> Plan:
         """Roll its dice. A plan that cannot be judged is an error of the file."""
         try:
             return plan(self.scenario, self.slo, topology, seed=seed, spread_s=self.spread_s())
         except ValueError as wrong:
-            raise ParseError(str(self.path), 1, str(wrong)) from None
+            raise ParseError(str(self.path), self._line(wrong), str(wrong)) from None
+
+    def _line(self, wrong: ValueError) -> int:
+        """The line of what asks for too much; the first where no one place does."""
+        found = document(self.scenario.text, str(self.path))
+        for step in wrong.path if isinstance(wrong, PlanError) else ():
+            found = found.value[step]
+        return max(1, found.line)
 
 
 def paths(given: Iterable[str]) -> list[Path]:
@@ -98,7 +105,10 @@ def read(
     slo = parse.slo(slo_text, name=scenario.slo, source=str(slo_path))
     source = Source(path, scenario, slo, slo_text, catalog)
     changes = settings_of(settings)
-    return source.with_settings(changes) if changes else source
+    try:
+        return source.with_settings(changes) if changes else source
+    except schema.ParamError as wrong:
+        raise Usage(f"--set: stack {scenario.stack!r}: {wrong}") from None
 
 
 def text_of(path: Path) -> str:
@@ -121,8 +131,6 @@ def text_of(path: Path) -> str:
 
 def settings_of(given: Iterable[str]) -> Mapping[str, object]:
     """Read ``--set KEY=VALUE`` pairs. Raises ``Usage``."""
-    from harness.parse.document import document
-
     out: dict[str, object] = {}
     for item in given:
         key, equals, value = item.partition("=")

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.capabilities import Ablatable
 from harness.catalog import Catalog
-from harness.cli import sources
+from harness.cli import permit, sources
 from harness.cli.course import Course, report_for
 from harness.cli.errors import Usage
 from harness.cli.run import new_id, worst
@@ -41,7 +41,10 @@ def main(read: Sequence[Source], args: argparse.Namespace, policy: Policy) -> in
 def sweep(source: Source, args: argparse.Namespace, policy: Policy, catalog: Catalog) -> int:
     """Run one scenario at each severity; print the table, and judge it."""
     name = source.scenario.name
-    rungs = [(n, at_severity(source, n, args)) for n in args.severity]  # refuse before the first
+    rungs = [(n, at_severity(source, n, args)) for n in args.severity]
+    for severity, harder in rungs:  # refuse before the first
+        if reasons := permit.refused(harder, policy, args.seed):
+            raise Usage(f"{source.path}, severity {severity}: {'; '.join(reasons)}")
     course = Course(_study(source, args.severity), args, policy, catalog)
     course.say(f"sweep of {name} on {source.scenario.stack}: severities {_list(args.severity)}")
     with course.interruptible():

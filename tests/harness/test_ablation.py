@@ -202,3 +202,11 @@ def test_when_the_guard_had_to_step_in_the_defence_was_missed():
     assert "not aborted" in fell(by_guard) and removal((), by_guard, SCENARIO).unclear == ""
     by_hand = analysed(UNKNOWN, UNKNOWN, PASS, UNKNOWN, checks=[("not aborted", UNKNOWN)])
     assert removal((), by_hand, SCENARIO).unclear
+
+
+def test_an_alert_that_could_not_be_heard_was_not_missed_for_want_of_a_defence():
+    unheard = analysed(UNKNOWN, PASS, PASS, PASS)
+    assert removal((), unheard, SCENARIO, "the alerting was not heard").unclear
+    assert removal((), unheard, SCENARIO).unclear == ""
+    late = analysed(FAIL, UNKNOWN, PASS, PASS)
+    assert removal((), late, SCENARIO, "the alerting was not heard").unclear == "", "it is known"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.analyze.hearing import beats, deaf_from_s, silences
+from harness.analyze.hearing import beats, deaf_from_s, deaf_under_faults, silences
 from harness.model import events as ev
 from harness.model.analysis import Verdict
 from harness.model.dead_man import HEARD_EVERY_S, is_dead_man
@@ -166,3 +166,12 @@ def test_while_it_runs_it_is_in_nobodys_way_and_its_silence_is_noticed() -> None
     assert seen.deaf_s == HEARD_EVERY_S + 1
     seen.notified(Notification("firing", ALIVE, 0.0))
     assert seen.deaf_s == 0
+
+
+def test_under_the_faults_it_says_from_when_an_alert_might_not_have_been_heard() -> None:
+    inject_s = r.USUAL_RUN.spans[0].at_s
+    assert deaf_under_faults(r.USUAL_RUN.with_(extra=THROUGHOUT).record()) == ""
+    assert deaf_under_faults(r.USUAL_RUN.record()) == "", "a stack without one claims nothing"
+    deaf = r.USUAL_RUN.with_(extra=heard((-2.0, inject_s + 5))).record()
+    assert "after the injection on" in deaf_under_faults(deaf)
+    assert deaf_under_faults(r.PLACEBO.with_(extra=heard((-2.0, 20.0))).record()) == ""

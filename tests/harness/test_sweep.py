@@ -10,6 +10,7 @@ from harness.model.analysis import Verdict
 from harness.model.study import Rung, Sighting, Study
 from tests.conftest import ROOT, read_scenario
 from tests.harness import records as r
+from tests.harness.test_hearing import THROUGHOUT, heard
 
 SCENARIO = read_scenario(ROOT / "scenarios" / "core" / "drop_features.yaml")
 EXPECTED = "FeatureMissing"
@@ -117,3 +118,12 @@ def test_a_run_that_cannot_tell_saw_nothing_and_missed_nothing():
     step, seen = saw(script, EXPECTED, "TargetDown")
     assert {s.seen for s in seen} == {"unknown"}
     assert step.bit is UNKNOWN and "every fault bit" in step.unclear
+
+
+def test_an_alert_that_could_not_be_heard_is_not_said_to_have_missed_it():
+    inject_s = r.USUAL_RUN.spans[0].at_s
+    deaf = r.USUAL_RUN.with_(extra=heard((-2.0, inject_s + 5)))
+    _, (missing, other) = saw(deaf, EXPECTED, "TargetDown")
+    assert (missing.seen, other.seen) == ("seen", "unknown") and "silent" in other.because
+    _, (_, other) = saw(r.USUAL_RUN.with_(extra=THROUGHOUT), EXPECTED, "TargetDown")
+    assert other.seen == "not seen"

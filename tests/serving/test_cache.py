@@ -12,7 +12,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from fixtures.serving.cache import CacheRules, PredictionCache
 from fixtures.serving.cache_audit import CacheAuditor, Opinion
 from fixtures.serving.coalesce import Coalescer
-from fixtures.serving.entries import ANSWER_AT, Cached, decode, encode, judge, prediction_key
+from fixtures.serving.entries import (
+    ANSWER_AT,
+    EPOCH_KEY,
+    Cached,
+    decode,
+    encode,
+    judge,
+    prediction_key,
+)
 
 NOW_S = 1_700_000_000.0
 ANSWER = Cached("f301122", "3f2a", True, 0.75, NOW_S)
@@ -94,8 +102,8 @@ class FakeRedis:
             raise RedisConnectionError("refused")
         return self.keys.get(key)
 
-    async def set(self, key: str, value: bytes, ex: int) -> None:
-        self.keys[key] = value
+    async def set(self, key: str, value: bytes | int, ex: int | None = None) -> None:
+        self.keys[key] = value if isinstance(value, bytes) else b"%d" % value
 
     async def incr(self, key: str) -> int:
         self.keys[key] = b"%d" % (int(self.keys.get(key, b"0")) + 1)
@@ -154,6 +162,27 @@ def test_invalidation_makes_every_entry_unreachable_for_all_gateways() -> None:
         following.cancel()
         for cache in (one, other):
             assert await cache.first("f1", "v1") is None
+
+    asyncio.run(look())
+
+
+def test_a_redis_that_has_forgotten_the_epoch_is_told_and_invalidation_still_works() -> None:
+    async def look() -> None:
+        redis = FakeRedis()
+        cache = cache_of(redis)
+        for _ in range(3):
+            await cache.invalidate()
+        redis.keys.clear()  # FLUSHALL, or a restart: nothing is on its disk
+        await cache.write("f1", "v1", True, 0.75)
+        assert await cache.first("f1", "v1")
+        assert await cache.invalidate() == 4 and redis.keys[EPOCH_KEY] == b"4"
+        assert await cache.first("f1", "v1") is None
+        redis.keys.clear()
+        following = asyncio.create_task(cache.follow_epoch())
+        async with asyncio.timeout(10):
+            while redis.keys.get(EPOCH_KEY) != b"4":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        following.cancel()
 
     asyncio.run(look())
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from fixtures.models import exported
 from fixtures.serving import sampling
 from fixtures.serving.features import FEATURES
-from fixtures.serving.samples import SampleWindow
+from fixtures.serving.samples import CAPACITY, SampleWindow
 from fixtures.serving.sampling import Sampling
 from fixtures.serving.windows import Served
 
@@ -193,5 +194,14 @@ def test_a_flight_that_is_asked_about_again_is_compared_again_and_sampled_once()
         await until(lambda: watch._window.figures(11.0).compared == 3 * COUNT)
         watch.refresh(11.0)
         assert figure(registry, "feature_samples") == COUNT
+
+    with_feed(main)
+
+
+def test_samples_that_nobody_asks_about_do_not_pile_up() -> None:
+    async def main(feed: Pipeline, watch: Sampling, registry: CollectorRegistry) -> None:
+        for number in range(2 * CAPACITY):
+            watch.add(replace(served(number % COUNT, 10.0), flight=f"f{number}"))
+        assert len(watch._fresh) == CAPACITY
 
     with_feed(main)

@@ -131,3 +131,12 @@ def test_an_event_that_is_no_event_is_refused() -> None:
     for raw in (b"", b"[]", b"1", orjson.dumps({"at_s": 1}), orjson.dumps({"age_s": None})):
         with pytest.raises(ValueError, match="not a gateway's event"):
             read_event(raw)
+
+
+def test_what_nobody_asks_about_is_forgotten_all_the_same() -> None:
+    """A Prometheus that is away for a night must not fill the monitor's memory."""
+    data, quality = data_window(), QualityWindow(10.0, min_labels=1, min_late=1)
+    for second in range(10_000):
+        data.add(served(float(second)))
+        quality.add(float(second), served(float(second), flight=f"f{second}"), True)
+    assert len(data) <= 11 and len(quality) <= 11
