@@ -1,7 +1,10 @@
 """The command as its users meet it: in a process of its own, with the mistakes people make."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -286,3 +289,16 @@ def test_who_takes_the_dead_mans_alert_for_a_detection_is_warned(by, tmp_path):
     path.write_text(text.replace("{alertname: FeatureMissing}", by))
     done = gameday("check", path)
     assert done.returncode == 0 and "warning: " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("words", [("docs", "schema"), ("plan", CORE / "placebo.yaml")])
+def test_who_stops_reading_is_told_no_more_and_it_is_never_a_pass(words):
+    """As in `gameday docs schema | head -1`, where the exit code may be looked at all the same."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (3, "")

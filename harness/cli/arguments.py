@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import sys
 
 EXIT_CODES = """exit codes:
   0  pass
@@ -51,11 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     from harness.cli.errors import explained
 
     module = importlib.import_module(f"harness.cli.{args.module}")
-    try:
-        code: int = explained(module.main, args)
-    except BrokenPipeError:  # `gameday faults | head`
-        sys.stderr.close()
-        return 0
+    code: int = explained(module.main, args)
     return code
 
 

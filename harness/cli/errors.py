@@ -32,13 +32,18 @@ class Usage(Exception):
 def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Carry out a verb, and explain what went wrong."""
     try:
-        return verb(args)
+        code = verb(args)
+        print(end="", flush=True)  # here, where what goes wrong with it is explained
+        return code
     except (ParseError, PlanError, CatalogError, ParamError, Usage) as wrong:
         return _say(one_line(str(wrong)), USAGE)
     except StackError as broken:
         return _say(str(broken), UNKNOWN)
     except KeyboardInterrupt:
         return _say("stopped", UNKNOWN)
+    except BrokenPipeError:  # `gameday faults | head`: whoever read has seen enough
+        _let_nobody_read()
+        return UNKNOWN
     except OSError as error:
         return _say(one_line(in_words(error)), UNKNOWN)
     except Exception as error:
@@ -47,6 +52,11 @@ def explained(verb: Callable[[argparse.Namespace], int], args: argparse.Namespac
         if isinstance(error, FolderError):
             return _say(one_line(str(error)), USAGE)
         return _say(one_line(f"a bug in gameday: {_where(error)}; please report it"), UNKNOWN)
+
+
+def _let_nobody_read() -> None:
+    """Send the rest of the output nowhere, so that ending does not stumble over it as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def in_words(error: Exception) -> str:
