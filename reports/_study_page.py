@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.model.analysis import Analysis, Estimate, Verdict
-from harness.model.study import Ablation, Monitor, Removal, Sighting
+from harness.model.study import Ablation, Monitor, Removal, Sighting, listed
 from reports._tables import (
     BIT,
     STANDING,
@@ -114,7 +114,7 @@ def _clear(runs: Sequence[Removal]) -> list[Removal]:
 def _column(run: Removal, declared: int) -> str:
     if len(run.without) == declared > 2:
         return "without all of them"
-    return f"without {' and '.join(run.without)}" if run.without else "whole"
+    return f"without {listed(run.without)}" if run.without else "whole"
 
 
 def _matrix(runs: Sequence[Removal]) -> tuple[tuple[str, tuple[Verdict, ...]], ...]:

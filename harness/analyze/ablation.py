@@ -14,7 +14,7 @@ from typing import Final
 from harness.model.analysis import Analysis, Finding, Verdict
 from harness.model.defence import Defence
 from harness.model.scenario import Expect, ExpectMark, ExpectQuiet, Scenario
-from harness.model.study import Ablation, Declared, Removal, Standing, Study, Tried
+from harness.model.study import Ablation, Declared, Removal, Standing, Study, Tried, listed
 
 MUST_HOLD: Final = (
     "every fault bit",
@@ -278,7 +278,7 @@ def headline(study: Study, table: Ablation, verdict: Verdict) -> str:
     for standing, (one, many) in _ORDER.items():
         names = [r.defence.name for r in table.rows if r.standing == standing]
         if names:
-            parts.append(f"{' and '.join(names)} {one if len(names) == 1 else many}")
+            parts.append(f"{listed(names)} {one if len(names) == 1 else many}")
     if not study.only and table.all_off is not None:
         parts.append(f"without any of them it is {table.all_off.verdict.name}")
     if study.stopped:

@@ -13,7 +13,7 @@ from harness.cli.heal import heal_orphans
 from harness.cli.run import new_id, refused_now
 from harness.cli.sources import Source
 from harness.model.analysis import Verdict
-from harness.model.study import Declared, Member, Removal, Study
+from harness.model.study import Declared, Member, Removal, Study, listed
 
 TRIES = 2
 """How often a real run is made that cannot tell, say because the machine was busy."""
@@ -93,7 +93,7 @@ def _asked(study: Study) -> str:
 
 
 def _words(without: Sequence[str]) -> str:
-    return f"without {' and '.join(without)}" if without else "whole, with every defence in place"
+    return f"without {listed(without)}" if without else "whole, with every defence in place"
 
 
 def _came_to(run: Removal) -> str:

@@ -5,7 +5,7 @@ small a fault can be and still be seen: each run has a severity. A study holds o
 of its runs do not say; everything in its tables is read from them, and can be read again later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -17,6 +17,11 @@ FORMAT = 1
 Kind = Literal["ablation", "sweep"]
 Standing = Literal["load-bearing", "redundant", "idle", "off", "unclear"]
 Seen = Literal["seen", "not seen", "unknown"]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as in a sentence: ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from harness.analyze.ablation import defence_table, findings, next_removal, remo
 from harness.model.analysis import Finding, Verdict
 from harness.model.defence import Defence
 from harness.model.scenario import Bound, ExpectMark, ExpectQuiet, ExpectSli, Mode
-from harness.model.study import Declared, Removal, Study
+from harness.model.study import Declared, Removal, Study, listed
 from tests import report_samples
 from tests.conftest import ROOT, read_scenario
 
@@ -210,3 +210,10 @@ def test_an_alert_that_could_not_be_heard_was_not_missed_for_want_of_a_defence()
     assert removal((), unheard, SCENARIO).unclear == ""
     late = analysed(FAIL, UNKNOWN, PASS, PASS)
     assert removal((), late, SCENARIO, "the alerting was not heard").unclear == "", "it is known"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [((), ""), (("a",), "a"), (("a", "b"), "a and b"), ("abc", "a, b and c")]
+)
+def test_names_are_listed_as_in_a_sentence(names, said):
+    assert listed(names) == said
