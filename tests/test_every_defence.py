@@ -25,9 +25,7 @@ from harness.run import studies
 from tests.conftest import CATALOG, ROOT, SCENARIOS, gameday, read_scenario
 from tests.playing import play
 
-BREAKING = [
-    path for path in SCENARIOS if path.parent.name == "core" and read_scenario(path).faults
-]
+BREAKING = [path for path in SCENARIOS if path.parent.name == "core" and read_scenario(path).faults]
 ABLATE_WITHIN_S = 900
 
 

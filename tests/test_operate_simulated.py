@@ -20,9 +20,7 @@ async def up(**settings):
 
 async def modes(stack):
     """What is not as it is while nobody has done anything; a cache without traffic is cold."""
-    readings = {
-        (r.probe, r.node): r.value for r in await stack.probe() if r.probe != "cache_cold"
-    }
+    readings = {(r.probe, r.node): r.value for r in await stack.probe() if r.probe != "cache_cold"}
     usual = {(r.probe, r.node): r.value for r in stack.usual}
     return {key: value for key, value in readings.items() if value != usual[key]}
 

@@ -66,7 +66,12 @@ def test_the_placebo_is_one():
     ("old", "new", "at", "words"),
     [
         ("seed: 11", "sead: 11", "sead", "unknown key 'sead'; it takes name, why"),
-        ("drop_features: {severity", "drop_featurs: {severity", "drop_featurs", "there is corrupt_cache, drop_"),
+        (
+            "drop_features: {severity",
+            "drop_featurs: {severity",
+            "drop_featurs",
+            "there is corrupt_cache, drop_",
+        ),
         ("for: 30s", "for: 30", "for: 30", "write it with a unit"),
         ("severity: 5", "severity: 9", "severity", "it goes from 1 (mildest) to 5"),
         ("{severity: 5}", "{fraction: 7}", "fraction", "above its maximum of 1"),
