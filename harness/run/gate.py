@@ -1,8 +1,9 @@
 """The steady-state gate: an unhealthy stack is never injected.
 
 It looks before the first fault and again before each later one, unless the scenario overlaps them
-on purpose: then the stack is unhealthy because it was asked to be. One of the two judgements a run
-makes (the other is the abort guard); both are events of the record. No data is not steady.
+on purpose: then the stack is unhealthy because it was asked to be. Not even then is anything broken
+while a fault that should be out of force by now could not be healed. One of the two judgements that
+a run makes (the other is the abort guard); both are events of the record. No data is not steady.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,24 +17,24 @@ LOOK_BACK = 10  # seconds
 ENOUGH = 5  # seconds with requests
 
 
-def gates(plan: Plan) -> frozenset[str]:
-    """Ids of the injections that the gate must let pass: those planned while no fault is in force.
+def overlaps(plan: Plan) -> dict[str, frozenset[str]]:
+    """Return, for each injection, the ids of the faults that are meant to be in force by then.
 
-    A placebo has none; its gate is the one at the start of the fault phase, which is always passed.
+    The gate must let those pass that have none. A placebo has no injection; its gate is the one at
+    the start of the fault phase, which is always passed.
     """
     open_faults: set[str] = set()
-    found = set()
+    found = {}
     for step in plan.steps:
         match step:
             case Inject():
-                if not open_faults:
-                    found.add(step.id)
+                found[step.id] = frozenset(open_faults)
                 open_faults.add(step.id)
             case Heal():
                 open_faults.discard(step.id)
             case Enter():
                 pass
-    return frozenset(found)
+    return found
 
 
 def steady(

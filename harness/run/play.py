@@ -14,7 +14,7 @@ from harness.run import ballast
 from harness.run import folder as folders
 from harness.run.drive import Drive, drive_for
 from harness.run.folder import Folder
-from harness.run.gate import gates, steady
+from harness.run.gate import overlaps, steady
 from harness.run.lifeline import Lifeline
 from harness.run.log import Log
 from harness.run.observe import Observer
@@ -53,7 +53,7 @@ class Play:
     ) -> None:
         self._plan, self._stack, self._faults = plan, stack, faults
         self._folder, self._log, self._observer, self._lifeline = folder, log, observer, lifeline
-        self._safety, self._gated = safety, gates(plan)
+        self._safety, self._beside = safety, overlaps(plan)
         self._watch, self._say, self._abort, self._stop = watch, say, abort, stop
         self._injected = False
         self._gated_s = -FRESH_S
@@ -122,8 +122,11 @@ class Play:
             return False
         first = not self._injected
         self._injected = True
+        beside = self._beside[step.id]
+        if left := [id for id in supervisor.in_force if id not in beside]:
+            return self._gated(passed=False, because=f"not healed: {', '.join(left)}")
         fresh = first and self._log.now() - self._gated_s < FRESH_S
-        return fresh or step.id not in self._gated or await self._gate(tally, supervisor)
+        return fresh or bool(beside) or await self._gate(tally, supervisor)
 
     async def _gate(self, tally: Tally, supervisor: Supervisor) -> bool:
         if not self._injected:
@@ -137,6 +140,9 @@ class Play:
             supervisor.in_force,
             seen.deaf_s,
         )
+        return self._gated(passed=passed, because=because)
+
+    def _gated(self, *, passed: bool, because: str) -> bool:
         self._gated_s = self._log.now()
         self._log.append(ev.Gated(t=self._gated_s, passed=passed, because=because))
         if not passed:
