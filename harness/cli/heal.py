@@ -5,16 +5,17 @@ a crash of everything, or a power cut, the next command heals before anything el
 """
 
 import argparse
+import contextlib
 import sys
 import time
 
 from harness.cli.errors import Usage
-from harness.model.events import Event, RunStarted
+from harness.model.events import RunStarted, from_line
 from harness.parse.graph import one_line
 from harness.run import fence, processes, ward
 from harness.run import folder as folders
 from harness.run.folder import Folder, FolderError
-from harness.run.mending import leftovers
+from harness.run.mending import done_to_stack, leftovers
 from harness.run.processes import Process
 from harness.run.rescue import PATIENT, Busy, Outcome, Rescue
 from harness.run.ward import ATTACHED, Ward
@@ -94,9 +95,12 @@ def _heal(folder: Folder, *, force: bool) -> int:
 
 def _whole(folder: Folder) -> bool:
     """Whether nothing of a run can be in force: it is settled, or left neither fault nor stack."""
-    if fence.read(folder.path).settled:
-        return True
-    return not (folder.stack / ward.STATE).exists() and not leftovers(folders.events(folder))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if fence.read(folder.path).settled:
+            return True
+    events, unread, spoilt = done_to_stack((folder.events, folder.rescue))
+    in_force = leftovers(events) or unread or spoilt
+    return not in_force and not (folder.stack / ward.STATE).exists()
 
 
 def _ward(folder: Folder) -> Ward:
@@ -104,8 +108,7 @@ def _ward(folder: Folder) -> Ward:
     for of in ward.enlisted():
         if of.folder.path == folder.path:
             return of
-    started = next((e for e in folders.events(folder) if isinstance(e, RunStarted)), None)
-    if started is None:
+    if (started := _header(folder)) is None:
         raise FolderError(f"{folder.run}: its record has no header, so nothing was begun")
     nobody = Process(0, 0)
     own = folder.stack / ATTACHED
@@ -142,6 +145,8 @@ def worded(outcome: Outcome) -> str:
         words.append(f"healed {', '.join(outcome.healed)}")
     if outcome.failed:
         words.append(f"could NOT heal {'; '.join(outcome.failed)}")
+    if outcome.differs:
+        words.append(f"its stack is not what it was before: {'; '.join(outcome.differs)}")
     if outcome.down:
         words.append("its stack is down")
     if outcome.left:
@@ -157,8 +162,8 @@ class Clock:
         self._same_boot = bool(of.zero_ns) and of.place == processes.here()
         self._wall_s = 0.0
         if not self._same_boot:
-            started = (e for e in _events(of.folder) if isinstance(e, RunStarted))
-            self._wall_s = next((e.wall_s for e in started), time.time())
+            started = _header(of.folder)
+            self._wall_s = time.time() if started is None else started.wall_s
 
     def __call__(self) -> float:
         """Seconds since the run's zero."""
@@ -167,8 +172,10 @@ class Clock:
         return round(time.time() - self._wall_s, 6)
 
 
-def _events(folder: Folder) -> tuple[Event, ...]:
-    try:
-        return folders.events(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
+def _header(folder: Folder) -> RunStarted | None:
+    """The first line of a record, whatever became of the others."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with folder.events.open(encoding="utf-8") as lines:
+            first = from_line(lines.readline())
+        return first if isinstance(first, RunStarted) else None
+    return None

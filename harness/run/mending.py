@@ -134,29 +134,32 @@ async def mend(
         await asyncio.sleep(POLL_S)
 
 
-def done_to_stack(paths: Iterable[Path]) -> tuple[list[ev.Event], list[str]]:
+def done_to_stack(paths: Iterable[Path]) -> tuple[list[ev.Event], list[str], list[str]]:
     """Read what was done to a stack off the files of a record, whatever else they hold.
 
     Line by line, for one that is spoilt must not hide the others. Returns the events of faults and
-    fingerprints, and in words which files could not be read.
+    fingerprints; in words which files could not be read; and which lines. A last line without an
+    end is none of them: what it was to say was not on disk, and so was not done.
     """
     events: list[ev.Event] = []
-    unread = []
+    unread, spoilt = [], []
     for path in paths:
         try:
-            lines = path.read_text("utf-8", "replace").splitlines()
+            lines = path.read_bytes().split(b"\n")
         except FileNotFoundError:
             continue  # it died before its first line, or nobody had to finish its job before
         except OSError as error:
             unread.append(f"the record cannot be read: {error}")
             continue
-        for line in lines:
-            if '"kind":"F' in line:
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    event = ev.from_line(line)
+        for number, line in enumerate(lines[:-1], 1):
+            if b'"kind":"F' in line:
+                try:
+                    event = ev.from_line(line.decode())
                     spans_of([event])  # what cannot be folded is spoilt as well
                     events.append(event)
-    return events, unread
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    spoilt.append(f"{path.name}:{number}")
+    return events, unread, spoilt
 
 
 def to_mend(events: Sequence[ev.Event]) -> list[tuple[FaultSpan, bool]]:

@@ -59,10 +59,13 @@ PATIENT: Final = Bounds(heal_s=60.0, down_s=10.0)
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. ``failed``: in words, by fault or part; ``left``: processes still there."""
+    """What came of it. ``failed``: in words, by fault or part; ``left``: processes still there;
+    ``differs``: in words, what of a stack that stays is not as it was before.
+    """
 
     healed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
     down: bool = False
     left: int = 0
     settled: bool = False
@@ -152,7 +155,7 @@ class Rescue:
 
     async def _mend(self, journal: Journal, outcome: Outcome) -> None:
         """Heal through the stack's state, then take the stack down."""
-        events, unread = done_to_stack((self.ward.folder.events, self.ward.folder.rescue))
+        events, unread, spoilt = done_to_stack((self.ward.folder.events, self.ward.folder.rescue))
         spans = to_mend(events)
         outcome.failed += unread
         state = self.ward.stack_state
@@ -175,7 +178,13 @@ class Rescue:
         if self.ward.owns_stack:
             await self._down(stack, state, journal, outcome)
         else:
-            await self._compare(stack, events, journal)
+            before = next(
+                (e for e in events if isinstance(e, ev.Fingerprinted) and e.when == "before"), None
+            )
+            whole = before is not None and await self._compare(stack, before, journal, outcome)
+            if spoilt and not whole:
+                outcome.failed.append(f"what cannot be read any more: {', '.join(spoilt)}")
+                self._note(journal, f"not healed, as far as anybody knows: {outcome.failed[-1]}")
 
     async def _heal(
         self,
@@ -199,21 +208,21 @@ class Rescue:
         outcome.failed += [f"{id}: {why}" for id, why in failed.items()]
         outcome.healed += [b.id for b in broken if b.id not in failed and not b.again]
 
-    async def _compare(self, stack: Stack, events: Sequence[ev.Event], journal: Journal) -> None:
-        """Say what a stack that stays is like now, and what of it is not as it was before."""
-        prints = [e for e in events if isinstance(e, ev.Fingerprinted)]
-        before = next((e.parts for e in prints if e.when == "before"), None)
-        if before is None:
-            return
+    async def _compare(
+        self, stack: Stack, before: ev.Fingerprinted, journal: Journal, outcome: Outcome
+    ) -> bool:
+        """Say what a stack that stays is like now, and whether all of it is as it was before."""
         try:
             async with asyncio.timeout(self.bounds.look_s):
-                after, words = await alike(stack, before, self.bounds.look_s / 2)
+                after, words = await alike(stack, before.parts, self.bounds.look_s / 2)
         except Exception as error:
             self._note(journal, f"looking at the stack: {worded(error, 'fingerprint')}")
-            return
+            return False
         _tell(journal, ev.Fingerprinted(t=self.now(), when="after", parts=after))
+        outcome.differs = words
         if words:
             self._note(journal, f"the stack is not what it was before: {'; '.join(words)}")
+        return not words
 
     async def _down(self, stack: Stack, state: Path, journal: Journal, outcome: Outcome) -> None:
         began_s = time.monotonic()

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import dataclasses
+import json
 import os
 import socket
 import subprocess
@@ -23,8 +24,9 @@ from harness.run.journal import FileJournal, MemoryJournal
 from harness.run.log import Log
 from harness.run.observe import Observer, differences
 from harness.run.processes import Process
-from harness.run.rescue import Rescue
+from harness.run.rescue import Bounds, Rescue
 from tests.conftest import CATALOG
+from tests.plugins.stacks.filed import NODES, Filed
 
 
 def test_the_epoch_only_rises_and_whoever_began_before_is_fenced(tmp_path):
@@ -167,6 +169,59 @@ def test_a_spoilt_line_of_a_record_stops_no_heal(listed, capsys, spoilt):
     code, said = heal_all(capsys)
     assert code == 0 and "r1: " in said.err and "NOT" not in said.err
     assert ward.enlisted() == []
+
+
+@pytest.fixture
+def standing(listed, tmp_path, monkeypatch):
+    """A dead run on a stack that stays and is as it was, but for what its record says no more.
+
+    Returns the ward and what is the stack's state now.
+    """
+    state = tmp_path / "attach.json"
+    stack = Filed()
+    stack._folder = tmp_path
+    stack._state.write_text(json.dumps(dict.fromkeys(NODES, "healthy")))
+    state.write_text(json.dumps(stack.state()))
+    of = listed(
+        "r1", stack="filed", owns_stack=False, state=str(state),
+        plugins=("tests.plugins.faults", "tests.plugins.stacks"),
+    )  # fmt: skip
+    (of.folder.stack / ward.ATTACHED).write_text(str(state))
+    before = asyncio.run(stack.fingerprint())
+    with FileJournal(of.folder.events) as journal:
+        journal.append(ev.Fingerprinted(t=1.0, when="before", parts=before))
+    with of.folder.events.open("a") as file:
+        file.write('{"kind":"FaultIntended","t":2.0,"id":"spoil-1"!"fault":"spoil"}\n')
+    monkeypatch.setattr(heal, "PATIENT", Bounds(heal_s=1.0, down_s=1.0, look_s=1.0))
+    return of, stack._state
+
+
+def test_a_fault_that_its_record_says_no_more_is_not_called_healed(standing, capsys):
+    of, state = standing
+    well = state.read_text()
+    state.write_text(well.replace("healthy", "spoilt", 1))
+    for _ in range(2):
+        code, said = heal_all(capsys)
+        assert code == 3 and "could NOT heal what cannot be read any more" in said.err, said
+        assert "events.jsonl:2" in said.err and "is not what it was before: a was" in said.err
+        assert [one.run for one in ward.enlisted()] == ["r1"]
+    state.write_text(well)  # somebody mends it by hand
+    code, said = heal_all(capsys)
+    assert code == 0 and "NOT" not in said.err and ward.enlisted() == []
+
+
+def test_a_damaged_record_is_healed_by_its_name_too(standing, capsys):
+    of, _ = standing
+    named = argparse.Namespace(run=str(of.folder.path))
+    (of.folder.path / "fence.json").write_text("{")
+    for said in ("r1: nothing was left of it\n", ""):
+        ward.enlist(of)
+        assert heal.main(named) == 0
+        out, err = capsys.readouterr()
+        assert err == said and (out == "r1: nothing to heal\n") is (not said)
+    ward.strike(of.run)
+    with pytest.raises(FolderError, match="its record has no header"):
+        heal.main(named)
 
 
 def test_a_list_that_cannot_be_written_refuses_the_run(home, tmp_path):
