@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.stacks.processes import TinyProcesses
+from harness.cli import arguments
 from harness.run import ballast
 from harness.run.webhook import Webhook
 from tests.conftest import ROOT, gameday
@@ -252,6 +254,25 @@ def test_the_same_stack_is_not_stood_up_twice(tmp_path):
     finally:
         down = gameday("stack", "down", "--name", "processes", env=environment)
     assert down.returncode == 0 and left_behind(tmp_path) == []
+
+
+def test_the_same_stack_is_not_stood_up_by_two_at_once(tmp_path, monkeypatch):
+    """The second one asks before the first has written down that there is a stack."""
+    environment = {**os.environ, "GAMEDAY_HOME": str(tmp_path)}
+    monkeypatch.setenv("GAMEDAY_HOME", str(tmp_path))
+    up, second = TinyProcesses.up, []
+
+    async def meanwhile(stack, site):
+        second.append(gameday("stack", "up", "--name", "processes", env=environment))
+        await up(stack, site)
+
+    monkeypatch.setattr(TinyProcesses, "up", meanwhile)
+    try:
+        assert arguments.main(["stack", "up", "--name", "processes"]) == 0
+    finally:
+        gameday("stack", "down", "--name", "processes", env=environment)
+    assert second[0].returncode == 2 and "just now" in second[0].stderr, second[0]
+    assert len(second[0].stderr.splitlines()) == 1 and left_behind(tmp_path) == []
 
 
 @pytest.mark.parametrize("jump", ["3600", "-3600"])

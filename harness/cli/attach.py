@@ -57,6 +57,23 @@ def run_on(name: str) -> str | None:
 
 
 @contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Be the only one who stands this stack up. Raises ``Usage``."""
+    folder = folder_of(name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the stack's folder, which goes when the stack is stood up anew.
+    with (folder.parent / f"{name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Usage(
+                f"somebody is standing the stack {name!r} up just now; wait for them, and look at "
+                "it with `gameday stack status`"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
 def target(source: Source, *, attach: bool) -> Iterator[Target]:
     """Choose the stack of a run, and claim it for as long as that lasts. Raises ``Usage``."""
     name = source.scenario.stack

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness import schema
 from harness.catalog import Catalog
 from harness.cli import operate
-from harness.cli.attach import STATE, attached, folder_of, run_on
+from harness.cli.attach import STATE, alone, attached, folder_of, run_on
 from harness.cli.errors import Usage
 from harness.cli.heal import heal_orphans
 from harness.cli.sources import settings_of
@@ -41,16 +41,17 @@ def _up(args: argparse.Namespace) -> int:
             f"the stack {args.name!r} lives on virtual time, inside a run; there is no "
             "process to leave running"
         )
-    state = folder / STATE
-    if state.exists():
-        raise Usage(
-            f"a stack {args.name!r} is there already; `gameday stack status` looks at it, "
-            "`gameday stack down` takes it down"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
     stack = schema.build(cls, settings_of(args.set))
-    asyncio.run(_bring_up(stack, folder, state))
+    state = folder / STATE
+    with alone(args.name):
+        if state.exists():
+            raise Usage(
+                f"a stack {args.name!r} is there already; `gameday stack status` looks at it, "
+                "`gameday stack down` takes it down"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        asyncio.run(_bring_up(stack, folder, state))
     return 0
 
 
