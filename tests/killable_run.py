@@ -148,7 +148,7 @@ def main():
     source = Handmade(Path("three_at_once.yaml"), scenario, slo, SLO, CATALOG)
     args = argparse.Namespace(seed=1, out=None, plain=True, quiet=False)
     watch = Deadman(asked["lease_s"], 900.0, asked["on"])
-    return explained(lambda _: run_one(source, args, watch)[0], args)
+    return explained(lambda _: run_one(source, args, watch).code, args)
 
 
 if __name__ == "__main__":

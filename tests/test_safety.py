@@ -1,6 +1,7 @@
 """What may end a run before its time, by the command that people type."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -113,6 +114,28 @@ def test_faults_that_overlap_are_overlapped_on_purpose_and_pass_one_gate(home, s
     assert [g.passed for g in record().of(ev.Gated)] == [True], done
     first, second = record().spans
     assert first.injected_s < second.injected_s < first.healing_s
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_stops_one_run_of_several_stops_all(home, scenario, number):
+    path = scenario(GOOD.replace("stack: local", "stack: processes"))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", path, path, "--plain"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "GAMEDAY_HOME": str(home)},
+    )  # fmt: skip
+    try:
+        for line in child.stdout:
+            if "phase warmup" in line:
+                break
+        child.send_signal(number)
+        rest, _ = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.communicate()
+    assert child.returncode == 3 and "[2/2]" not in rest, rest
+    assert "1 not run, because the one before was stopped" in rest
+    assert len(list((home / "runs").iterdir())) == 1
 
 
 def test_halt_stops_a_run_on_real_processes(home, scenario):

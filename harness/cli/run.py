@@ -23,6 +23,7 @@ from harness.cli.heal import heal_orphans
 from harness.cli.judge import ABORTED, Judged, exit_code, judged
 from harness.cli.live import Live, live_view
 from harness.model.analysis import Analysis
+from harness.model.events import Aborted
 from harness.model.plan import Plan
 from harness.model.policy import Policy
 from harness.model.record import Record
@@ -98,9 +99,9 @@ def main(args: argparse.Namespace) -> int:
         if len(read) > 1 and not args.quiet:
             print(f"\n[{number}/{len(read)}] {source.scenario.name}", flush=True)
         began_s = time.monotonic()
-        code, analysis = run_one(source, args, policy=policy)
-        ended.append(summary.Line(analysis, code, time.monotonic() - began_s))
-        if code == ABORTED and len(read) > 1:
+        one = run_one(source, args, policy=policy)
+        ended.append(summary.Line(one.analysis, one.code, time.monotonic() - began_s))
+        if one.code == ABORTED or _stopped(one.record):
             break
     if args.report:
         course.write_report(args.report, ended[0].analysis, catalog)
@@ -137,7 +138,7 @@ def run_one(
     args: argparse.Namespace,
     watch: Deadman | None = None,
     policy: Policy | None = None,
-) -> tuple[int, Analysis]:
+) -> Ended:
     """Run one scenario, write its reports, and say what came of it."""
 
     def view(plan: Plan, folder: Folder) -> contextlib.AbstractContextManager[Live]:
@@ -150,7 +151,12 @@ def run_one(
         sys.stdout.write("\n" + source.catalog.report("text")(ended.analysis))
         print(f"\nreport  {ended.folder.path / 'report.html'}")
         print(f"record  {ended.folder.path}", flush=True)
-    return ended.code, ended.analysis
+    return ended
+
+
+def _stopped(record: Record) -> bool:
+    """Whether somebody told the run to stop, by which they meant all of it."""
+    return any(event.by == "signal" for event in record.of(Aborted))
 
 
 def carry(

@@ -71,7 +71,8 @@ def _total(ended: Sequence[Line], planned: int) -> Iterable[str]:
     took_s = sum(line.took_s for line in ended)
     yield f"{passed} of {planned} passed, in {took_s // 60:.0f} min {took_s % 60:02.0f} s"
     if len(ended) < planned:
-        yield f"{planned - len(ended)} not run, because the one before was aborted for safety"
+        why = "aborted for safety" if ended[-1].code == ABORTED else "stopped"
+        yield f"{planned - len(ended)} not run, because the one before was {why}"
 
 
 def _laid(cells: Sequence[str], wide: Sequence[int]) -> str:

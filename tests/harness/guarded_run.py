@@ -75,7 +75,7 @@ def main():
     if "plugins" in asked:  # what the guardian will not find
         run.ward_of = functools.partial(elsewhere, run.ward_of, asked["plugins"])
     watch = Deadman(asked["lease_s"], asked["max_fault_s"], asked["on"])
-    return explained(lambda _: run_one(source, args, watch)[0], args)
+    return explained(lambda _: run_one(source, args, watch).code, args)
 
 
 if __name__ == "__main__":
