@@ -164,6 +164,13 @@ def test_a_run_a_report_and_the_list_of_runs(home):
     listed = gameday("runs")
     assert "finished" in listed.stdout and folder.name in listed.stdout
     assert "nothing to heal" in gameday("heal", folder.name).stdout
+    record = (folder / "events.jsonl").read_text("utf-8")  # as of a run from somebody else
+    name = '"scenario":"drop_features"'
+    assert name in record
+    hostile = record.replace(name, r'"scenario":"\u001b]0;x\u0007\u001b[31m"', 1)
+    (folder / "events.jsonl").write_text(hostile)
+    listed = gameday("runs").stdout
+    assert folder.name in listed and re.search(r"[\x00-\x09\x0b-\x1f]", listed) is None
 
 
 def test_several_scenarios_end_in_one_table_and_the_worst_exit_code(home):

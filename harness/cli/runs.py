@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.cli.heal import heal_orphans
 from harness.model.events import Aborted, RunFinished, RunStarted, from_line
+from harness.parse.graph import one_line
 from harness.run import folder as folders
 from harness.run import studies, ward
 from harness.run.folder import Folder
@@ -27,9 +28,9 @@ def main(args: argparse.Namespace) -> int:
         return 0
     for path in paths[: args.last]:
         if (path / studies.NAME).exists():
-            print(_study_line(path))
+            print(one_line(_study_line(path)))
         else:
-            print(_line(Folder(path), opened.get(path)))
+            print(one_line(_line(Folder(path), opened.get(path))))
     return 0
 
 
