@@ -9,7 +9,7 @@ written whole and is wrong; a bypass that leaves the models to answer by themsel
 cannot be trusted, and models that stand the load when it is empty.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from harness import (
 
 IN_FORCE_SHARE = 0.9  # of the entries hit; the rest may have been written just before
 FLUSHED_SHARE = 0.7  # the gateway writes them again and again
+MOSTLY = 0.9  # of the answers
 ENOUGH = 5  # entries to look at before believing a share
 
 
@@ -112,11 +113,15 @@ class CorruptCache:
         """The harness's own probes read entries: they must have been wrong, or gone.
 
         The answers are told beside it and decide nothing: a stack that checks its entries, or does
-        not use them, answers well.
+        not use them, answers well. What has no entry counts only while the same version of the
+        champion answers as before, from whole features: nothing else is kept under these keys.
         """
-        probe = "cache_cold" if self.mode == "flush" else "cache_wrong"
-        what = "had no entry" if self.mode == "flush" else "held an entry that was wrong"
-        usual, now = _mean(before, probe), _mean(during, probe)
+        if self.mode == "flush":
+            probe, what, versions = "cache_cold", "had no entry", _versions(before)
+            usual, now = _mean(before, probe, versions), _mean(during, probe, versions)
+        else:
+            probe, what = "cache_wrong", "held an entry that was wrong"
+            usual, now = _mean(before, probe), _mean(during, probe)
         if usual is None or now is None:
             return Evidence(False, f"there is no reading of {probe} both before and during")
         return Evidence(
@@ -130,9 +135,27 @@ class CorruptCache:
         return CacheRule(self.mode, self.fraction, self.salt)
 
 
-def _mean(window: Window, probe: str) -> float | None:
-    found = [sample.value for sample in window.samples if sample.probe == probe]
+def _mean(window: Window, probe: str, versions: Collection[bytes] = ()) -> float | None:
+    """The mean of a probe; with ``versions``, of when these versions of the champion answered."""
+    found = [
+        sample.value
+        for sample in window.samples
+        if sample.probe == probe and (not versions or _answer(window, sample.t, versions))
+    ]
     return sum(found) / len(found) if found else None
+
+
+def _answer(window: Window, at_s: float, versions: Collection[bytes]) -> bool:
+    """Whether most answers of the second before were such as are kept, of these versions."""
+    rows = window.requests.between(at_s - 1.0, at_s).rows
+    own = (rows["model"] == b"champion") & (rows["fallback"] == b"none") & (rows["mask"] <= 0)
+    by_these = sum(version in versions for version in rows["version"][own].tolist())
+    return len(rows) > 0 and by_these >= MOSTLY * len(rows)
+
+
+def _versions(window: Window) -> set[bytes]:
+    rows = window.requests.rows
+    return set(rows["version"][rows["model"] == b"champion"].tolist())
 
 
 def _otherwise(window: Window) -> str:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from harness import schema
+from harness.analyze.oracle import phase_window
 from harness.model.analysis import Verdict
-from tests.conftest import ROOT
-from tests.playing import judged
+from tests.conftest import CATALOG, ROOT
+from tests.playing import judged, play
 
 CORE = (ROOT / "scenarios" / "core" / "corrupt_cache.yaml").read_text("utf-8")
 SEES = {"bit_flip": "CacheCorrupt", "wrong_entity": "CacheCorrupt", "flush": "CacheStampede"}
@@ -42,3 +44,14 @@ def test_without_checksums_it_is_answered_from_and_its_alert_is_silent(mode, tmp
 def test_without_its_alert_it_is_not_detected(mode, tmp_path):
     analysis = judged(scenario(mode, tmp_path), tmp_path, alerts_off=(SEES[mode],))
     assert set(fell(analysis)) == {"detected"}
+
+
+@pytest.mark.parametrize("other", ["drop_features", "serve_stale_model"])
+def test_a_cache_that_is_cold_for_another_reason_is_no_evidence_of_a_flush(other, tmp_path):
+    _, record = play(ROOT / "scenarios" / "core" / f"{other}.yaml", tmp_path)
+    before, during = phase_window(record, "baseline"), phase_window(record, "fault")
+    cold = [sample.value for sample in during.samples if sample.probe == "cache_cold"]
+    assert sum(cold) / len(cold) > 0.1, "it was cold"
+    for params in CATALOG.fault("corrupt_cache").severities:
+        fault = schema.build(CATALOG.fault("corrupt_cache"), {**params, "mode": "flush"})
+        assert not fault.evidence(before, during).seen
