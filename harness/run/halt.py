@@ -31,6 +31,8 @@ OPEN: Final = "open"  # one file for each run that is open: see `harness.run.war
 MAX_REASON: Final = 500
 GRACE_S: Final = 8.0
 """How long a harness may take to heal and take down before it is killed and its guardian heals."""
+HUNG_S: Final = 7.0
+"""A guardian whose harness is dead ends before; one that has not is stopped, or hangs."""
 WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.05
 What = Literal["halt", "resume"]
@@ -139,16 +141,19 @@ def stop(
     say: Callable[[str], None] = lambda _: None,
     *,
     grace_s: float = GRACE_S,
+    hung_s: float = HUNG_S,
     within_s: float = WITHIN_S,
 ) -> list[LiveRun]:
     """Stop every run and wait until none is alive; returns those that still are.
 
     SIGTERM first: the harness heals, takes its stack down and finishes its record. One that is
-    still there after ``grace_s`` hangs, or is stopped: SIGKILL, and its guardian heals.
+    still there after ``grace_s`` hangs, or is stopped: SIGKILL, and its guardian heals. A guardian
+    that has not after ``hung_s`` is killed too, and its stand-by heals.
     """
     began_s = time.monotonic()
     asked: set[str] = set()
     killed: set[str] = set()
+    dead_s: dict[str, float] = {}
     while live := live_runs(home):
         now_s = time.monotonic() - began_s
         for run in live:
@@ -160,6 +165,11 @@ def stop(
                 killed.add(run.run)
                 say(f"{run.run}: does not stop, so it is killed, and its guardian heals")
                 _signal(run, signal.SIGKILL, say)
+            if run.elsewhere or run.harness_alive:
+                continue
+            if now_s - dead_s.setdefault(run.run, now_s) > hung_s and run.guardians[0].alive:
+                say(f"{run.run}: its guardian hangs, so it is killed, and its stand-by heals")
+                run.guardians[0].signal(signal.SIGKILL)
         if now_s > within_s or all(run.elsewhere for run in live):
             break
         time.sleep(_POLL_S)

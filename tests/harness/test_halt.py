@@ -200,7 +200,7 @@ def test_a_run_that_hangs_is_killed_after_its_grace(home, children, how):
     assert said[1] == "run-1: does not stop, so it is killed, and its guardian heals"
 
 
-def test_it_waits_for_the_guardian_which_is_never_signalled(home, children):
+def test_it_waits_for_the_guardian_and_does_not_signal_it(home, children):
     harness, guardian = children(DEAF), children(POLITE)
     open_run("run-1", harness, guardian)
     said = []
@@ -211,6 +211,18 @@ def test_it_waits_for_the_guardian_which_is_never_signalled(home, children):
     guardian.kill()
     guardian.wait()
     assert halt.stop(home, said.append) == []
+
+
+def test_a_guardian_that_is_stopped_does_not_keep_its_stand_by_from_healing(home, children):
+    harness, guardian = children(POLITE), children(POLITE)
+    open_run("run-1", harness, guardian)
+    guardian.send_signal(signal.SIGSTOP)
+    harness.kill()
+    harness.wait()
+    said = []
+    assert halt.stop(home, said.append, hung_s=0.2, within_s=5.0) == []
+    assert guardian.wait(5) == -signal.SIGKILL
+    assert said[1].startswith("run-1: its guardian hangs") and said[-1] == "run-1: stopped"
 
 
 def test_a_run_whose_harness_is_dead_is_being_healed(home, children):
