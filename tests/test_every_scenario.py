@@ -56,7 +56,9 @@ def test_another_seed_is_another_run_with_the_same_verdict(path, played, tmp_pat
     assert judge(record, CATALOG).verdict is analysis.verdict
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.02, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize(
+    "keep", [0.02, 0.6, 0.999, *(pytest.param(k, marks=pytest.mark.slow) for k in (0.0, 0.3, 0.9))]
+)
 @pytest.mark.parametrize("part", ["events.jsonl", "requests.bin"])
 @pytest.mark.parametrize("path", SCENARIOS, ids=names)
 def test_a_torn_record_is_readable_and_never_passes(path, part, keep, played, tmp_path):
